@@ -1,0 +1,1 @@
+//! The MQTT transport of iothub-client.
