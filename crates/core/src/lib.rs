@@ -1,1 +1,34 @@
-//! The client engine of iothub-client: messages, queue, connection life, and the Transport trait. No sockets, no TLS, no runtime.
+//! The client engine of `iothub-client`.
+//!
+//! This crate holds everything that is not a protocol: messages, the queue and its bounds, credentials, the
+//! connection's life with its retries, and the [`Transport`] trait that protocols implement. It has no sockets, no
+//! TLS, no runtime and no clock of its own; users reach it through the facade crate `iothub-client`.
+
+mod connection_error;
+mod connection_string;
+mod create_error;
+mod credential;
+mod endpoint;
+mod identity;
+pub mod limits;
+mod message;
+mod platform;
+mod secret;
+mod status;
+mod timestamp;
+mod transport;
+
+pub use connection_error::{ConnectStage, ConnectionError, ConnectionErrorKind};
+pub use connection_string::{Authentication, ConnectionString, ConnectionStringError, Gateway};
+pub use create_error::CreateError;
+pub use credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
+pub use endpoint::{ClientCertificate, Endpoint, Trust};
+pub use identity::Identity;
+pub use message::{Message, MessageError, SystemProperty};
+pub use platform::{Now, Platform, Readiness};
+pub use secret::Secret;
+pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
+pub use transport::{
+    Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Registration, Slot, Submit, Transport,
+    TransportEvent, Unsupported,
+};

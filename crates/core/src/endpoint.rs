@@ -1,0 +1,73 @@
+//! Where a client connects to, whom it trusts there, and the certificate that it shows.
+//!
+//! Certificates travel as PEM text; making a TLS configuration of them is the business of `iothub-net`.
+
+use std::fmt;
+
+use crate::secret::Secret;
+
+/// What a transport needs to know about the other end before it can connect.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// The host to connect to and to verify: the gateway if there is one, else the hub.
+    pub host: String,
+    /// A port that replaces the transport's own, as in `GatewayHostName=host:port`.
+    pub port: Option<u16>,
+    /// Which authorities may vouch for the host.
+    pub trust: Trust,
+    /// The certificate that the client shows, if it has one.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl Endpoint {
+    /// An endpoint with system trust, the transport's port and no client certificate.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self { host: host.into(), port: None, trust: Trust::default(), certificate: None }
+    }
+}
+
+/// Which authorities may vouch for the hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trust {
+    /// The operating system's root certificates.
+    #[default]
+    System,
+    /// Only these root certificates, as PEM text; the C option `TrustedCerts`.
+    Pem(String),
+}
+
+/// A device's X.509 certificate chain and private key, both as PEM text.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    chain_pem: String,
+    key_pem: Secret,
+}
+
+impl ClientCertificate {
+    /// The certificate chain, leaf first, and the leaf's private key (PKCS#8, SEC1 or PKCS#1).
+    ///
+    /// The text is parsed when the client is created; a mistake in it is a `CreateError` there.
+    #[doc(alias = "x509certificate")]
+    #[doc(alias = "x509privatekey")]
+    pub fn from_pem(chain_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+        Self { chain_pem: chain_pem.into(), key_pem: Secret::new(key_pem) }
+    }
+
+    /// The chain, leaf first, as PEM text.
+    pub fn chain_pem(&self) -> &str {
+        &self.chain_pem
+    }
+
+    /// The private key, as PEM text.
+    pub fn key_pem(&self) -> &Secret {
+        &self.key_pem
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate").field("key_pem", &self.key_pem).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! The contract between the engine and a transport.
+//!
+//! It mirrors the vtable of `iothub_transport_ll.h` as an object-safe, non-blocking trait. The division of labour:
+//! a transport speaks its protocol and nothing more. It never retries, drops or keeps: [`submit`](Transport::submit)
+//! lends it an operation, which it encodes at once, and the engine keeps the only copy until the outcome. Events
+//! are values that the engine collects; a transport never calls into the engine.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::connection_error::ConnectionError;
+use crate::create_error::CreateError;
+use crate::endpoint::Endpoint;
+use crate::identity::Identity;
+use crate::message::Message;
+use crate::platform::{Now, Platform, Readiness};
+
+/// Makes transports, and names the platform that they run on; what `MQTT_Protocol` is in C.
+#[doc(alias = "IOTHUB_CLIENT_TRANSPORT_PROVIDER")]
+pub trait Provider {
+    /// Creates a transport for this endpoint. Nothing goes on the wire yet.
+    fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError>;
+
+    /// Creates the clock, parking and waking that suit the transport.
+    fn platform(&self) -> Result<Box<dyn Platform>, CreateError>;
+}
+
+/// One registered device on a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+/// An operation's name, unique within a client; transports only echo it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// Who registers: its identity, what it says about itself, and how to wake it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Registration {
+    /// Hub, device and module.
+    pub identity: Identity,
+    /// The text that names this client to the hub (MQTT: `DeviceClientType`).
+    pub product_info: String,
+    /// The Plug and Play model, if there is one.
+    pub model_id: Option<String>,
+    /// Wakes the client when another client's `do_work` produced an event for this one.
+    pub waker: Waker,
+}
+
+impl Registration {
+    /// A registration without a model.
+    pub fn new(identity: Identity, product_info: impl Into<String>, waker: Waker) -> Self {
+        Self { identity, product_info: product_info.into(), model_id: None, waker }
+    }
+}
+
+/// What a client can ask to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Cloud-to-device messages.
+    CloudToDevice,
+}
+
+impl std::fmt::Display for Feature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CloudToDevice => "cloud-to-device messages",
+        })
+    }
+}
+
+/// What the application decides about a message.
+#[doc(alias = "IOTHUBMESSAGE_DISPOSITION_RESULT")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// Done: the hub deletes it.
+    #[doc(alias = "IOTHUBMESSAGE_ACCEPTED")]
+    Accept,
+    /// Refused: the hub deletes it and says so to the sender. AMQP and HTTP only.
+    #[doc(alias = "IOTHUBMESSAGE_REJECTED")]
+    Reject,
+    /// Not now: the hub delivers it again.
+    #[doc(alias = "IOTHUBMESSAGE_ABANDONED")]
+    Abandon,
+}
+
+impl std::fmt::Display for Disposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Abandon => "abandon",
+        })
+    }
+}
+
+/// What a transport can do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The name that users know: `mqtt`, `amqp`, ...
+    pub name: &'static str,
+    /// How many devices can register at once.
+    pub max_devices: usize,
+    /// What can be subscribed to.
+    pub features: &'static [Feature],
+    /// Which dispositions exist.
+    pub dispositions: &'static [Disposition],
+}
+
+impl Capabilities {
+    /// A transport for one device, without features or dispositions; set the fields that differ.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, max_devices: 1, features: &[], dispositions: &[] }
+    }
+}
+
+/// A delivery that can be settled: opaque to the engine, which only echoes it.
+///
+/// `generation` counts the transport's connections, so that an answer for a dead one is recognised and never put on
+/// the wire of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// Which connection it came on.
+    pub generation: u32,
+    /// Which message of that connection.
+    pub key: u64,
+}
+
+/// An operation, lent to a transport.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Op<'a> {
+    /// Send a device-to-cloud message.
+    Telemetry(&'a Message),
+    /// Settle a received message.
+    Settle {
+        /// Which.
+        delivery: Delivery,
+        /// How.
+        disposition: Disposition,
+    },
+}
+
+/// What became of a submitted operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Submit {
+    /// The transport has encoded it; a [`TransportEvent::Done`] or a [`TransportEvent::Down`] follows.
+    Taken,
+    /// No room in this operation's lane: submit again after `do_work`.
+    Full,
+    /// It will never be done; no event follows.
+    Refused(OpError),
+}
+
+/// Why an operation failed, other than by the loss of the connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpError {
+    /// The connection that the answer belongs to is gone; the hub delivers the message again.
+    #[error(
+        "the connection that this message came on is gone, so the answer was not sent; the hub delivers the message again"
+    )]
+    Stale,
+    /// The hub refused it, and would refuse it again.
+    #[error("the hub refused it: {0}")]
+    Rejected(String),
+    /// The transport cannot carry it.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// Something that this transport cannot carry; said when it is asked for, before anything is queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// The message is larger than the hub takes.
+    #[error(
+        "the message has {size} bytes (payload, property names and values), the hub takes {limit}: send less, or split it"
+    )]
+    MessageTooLarge {
+        /// Its size by the hub's rule.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The properties make the MQTT topic longer than the protocol allows.
+    #[error(
+        "the properties make an MQTT topic of {length} bytes, the protocol takes {limit}: use fewer or shorter properties"
+    )]
+    TopicTooLong {
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A property that the transport has no place for.
+    #[error("{transport} cannot carry the property {property}: leave it out, or use another transport")]
+    Property {
+        /// Which property.
+        property: &'static str,
+        /// Which transport.
+        transport: &'static str,
+    },
+    /// A disposition that the transport does not have.
+    #[error("{transport} cannot {disposition} a message: use AMQP or HTTP for that, or complete or abandon it")]
+    Disposition {
+        /// Which disposition.
+        disposition: Disposition,
+        /// Which transport.
+        transport: &'static str,
+    },
+    /// A feature that the transport does not have.
+    #[error("{transport} has no {feature}: use another transport")]
+    Feature {
+        /// Which feature.
+        feature: Feature,
+        /// Which transport.
+        transport: &'static str,
+    },
+}
+
+/// What happened on a transport.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TransportEvent {
+    /// The hub accepted the connection; operations can be submitted, subscriptions are not yet granted.
+    Connected {
+        /// Whether the hub had kept a session.
+        session_present: bool,
+    },
+    /// Every wanted subscription is answered.
+    Ready,
+    /// The hub refused a subscription; `Ready` follows all the same.
+    SubscriptionRefused {
+        /// Of what.
+        feature: Feature,
+        /// What the hub said.
+        detail: String,
+    },
+    /// The connection could not be made, or was lost. Every submitted operation without an outcome is lost.
+    Down(ConnectionError),
+    /// A disconnect that the engine asked for is complete.
+    Disconnected,
+    /// An operation has its outcome.
+    Done {
+        /// Which.
+        id: OpId,
+        /// What became of it.
+        result: Result<(), OpError>,
+    },
+    /// A message arrived.
+    Message {
+        /// The message.
+        message: Message,
+        /// How to settle it.
+        delivery: Delivery,
+    },
+}
+
+/// A protocol, driven by the engine.
+///
+/// All functions return at once. After each call the engine may ask for [`next_deadline`](Self::next_deadline) and
+/// [`readiness`](Self::readiness), and collects events until there are none.
+pub trait Transport: Send {
+    /// What it can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Whether it could carry the operation: exact size, topic length, properties, disposition.
+    fn check(&self, op: &Op<'_>) -> Result<(), Unsupported>;
+
+    /// Takes in a device.
+    #[doc(alias = "IoTHubTransport_Register")]
+    fn register(&mut self, device: Registration) -> Result<Slot, CreateError>;
+
+    /// Lets a device go; its connection ends and no further event comes for it.
+    fn unregister(&mut self, slot: Slot);
+
+    /// Says what the device wants to receive. Declarative: the transport reconciles it with the hub at once if it is
+    /// connected, and anew on every connect.
+    fn subscribe(&mut self, slot: Slot, wanted: &[Feature]);
+
+    /// Starts to connect; ends in `Connected` or `Down`. The token is the shared access signature, `None` with X.509.
+    fn connect(&mut self, slot: Slot, token: Option<&str>, now: Now);
+
+    /// Ends the connection in order; `Disconnected` follows.
+    fn disconnect(&mut self, slot: Slot, now: Now);
+
+    /// Lends an operation, which is encoded before the call returns. An id that was submitted before a `Down` is the
+    /// same operation again (MQTT: same packet id, DUP); resubmissions come before anything new.
+    fn submit(&mut self, slot: Slot, id: OpId, op: Op<'_>, now: Now) -> Submit;
+
+    /// The engine has given the operation up; a late outcome is not reported.
+    fn forget(&mut self, slot: Slot, id: OpId);
+
+    /// One bounded slice of input, output and timers.
+    fn do_work(&mut self, now: Now);
+
+    /// Takes the next event for this device.
+    fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent>;
+
+    /// When `do_work` must be called even if nothing becomes ready; a time in the past means now.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// Adds the descriptors to watch.
+    fn readiness(&self, out: &mut Vec<Readiness>);
+}
