@@ -1,0 +1,3 @@
+//! Who may connect: SAS tokens and client certificates, checked for real.
+
+pub(crate) mod sas;

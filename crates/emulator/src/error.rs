@@ -1,0 +1,133 @@
+//! The errors of the public API: starting, the service side, and waiting.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The listener's address could not be bound.
+    #[error("cannot listen on {address}: {source}; choose a free port, or port 0 to be given one")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The certificate authority or the server certificate could not be made.
+    #[error("cannot make the emulator's certificates: {0}; check that every host name is a DNS name or an IP address")]
+    Certificate(String),
+    /// A setting is outside its limits.
+    #[error("config: {field} {problem}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it, and what is allowed.
+        problem: String,
+    },
+    /// The server thread or its runtime could not be created.
+    #[error("cannot start the server thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a call on the service side was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// No device has this id (404001 DeviceNotFound).
+    #[error("no device '{device}' in the registry; create it first")]
+    DeviceNotFound {
+        /// The id that was asked for.
+        device: String,
+    },
+    /// A device with this id exists already (409001 DeviceAlreadyExists).
+    #[error("device '{device}' exists already; delete it first or choose another id")]
+    DeviceExists {
+        /// The id that is taken.
+        device: String,
+    },
+    /// The id breaks the hub's rules: 1 to 128 ASCII letters, digits or ``- . % _ * ? ! ( ) , : = @ $ '``, `+` and `#`.
+    #[error("'{device}' is no device id: {problem}; use 1 to 128 ASCII letters, digits and -.+%_#*?!(),:=@$'")]
+    InvalidDeviceId {
+        /// The id that was given.
+        device: String,
+        /// Which rule it breaks.
+        problem: &'static str,
+    },
+    /// A symmetric key is not base64, or not 16 to 64 bytes long. The key itself is not shown.
+    #[error("the {which} key of device '{device}' is not usable: {problem}; give 16 to 64 bytes in base64")]
+    InvalidKey {
+        /// The device.
+        device: String,
+        /// `primary` or `secondary`.
+        which: &'static str,
+        /// Which rule it breaks.
+        problem: &'static str,
+    },
+    /// A thumbprint is neither SHA-1 (40 hex digits) nor SHA-256 (64 hex digits).
+    #[error(
+        "'{thumbprint}' of device '{device}' is no thumbprint: give the 64 hex digits of the certificate's SHA-256"
+    )]
+    InvalidThumbprint {
+        /// The device.
+        device: String,
+        /// The text that was given.
+        thumbprint: String,
+    },
+    /// The call needs symmetric keys and the device has none.
+    #[error("device '{device}' does not authenticate with symmetric keys")]
+    NoSymmetricKey {
+        /// The device.
+        device: String,
+    },
+    /// 50 messages are pending for this device (403004 DeviceMaximumQueueDepthExceeded; mqtt.md 3).
+    #[error(
+        "403004: {pending} cloud-to-device messages are pending for '{device}' and the limit is {limit}; let the device settle some, or purge the queue"
+    )]
+    QueueFull {
+        /// The device.
+        device: String,
+        /// How many are pending.
+        pending: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// A cloud-to-device message is over 64 KiB, properties included (mqtt.md 3).
+    #[error("a cloud-to-device message of {size} bytes is over the limit of {limit} (body, property names and values)")]
+    MessageTooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A cloud-to-device message cannot be carried as it is.
+    #[error("cloud-to-device message: {field} {problem}")]
+    InvalidMessage {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate could not be made.
+    #[error("cannot issue a certificate for '{device}': {problem}")]
+    Certificate {
+        /// The device.
+        device: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// What was waited for did not happen in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("waited {limit:?} for {what}; {found}")]
+#[non_exhaustive]
+pub struct WaitError {
+    /// What was waited for.
+    pub what: String,
+    /// How long, in real time.
+    pub limit: Duration,
+    /// What was there instead.
+    pub found: String,
+}

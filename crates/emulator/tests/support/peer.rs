@@ -1,0 +1,316 @@
+//! One connection of a device: a blocking TLS stream and the packets on it.
+//!
+//! Every packet from the hub is checked for what mqtt.md 3.1 asks (the official SDKs misread anything else) before the
+//! `rumqttc` codec reads it. A peer that waits longer than [`LIMIT`] fails its test.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
+use bytes::BytesMut;
+use iothub_emulator::{Device, Hub};
+use rumqttc::mqttbytes::v4::{ConnAck, Packet, Publish, SubscribeReasonCode};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ProtocolVersion, StreamOwned};
+
+use super::LIMIT;
+use super::packets::{self, Connect, PINGREQ};
+use super::tls::TlsOptions;
+
+/// No packet of the hub is longer than a C2D message with its properties.
+const LONGEST_PACKET: usize = 256 * 1024;
+
+pub(crate) struct Peer {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    received: BytesMut,
+    passed_over: VecDeque<Packet>,
+    next_id: u16,
+}
+
+impl Peer {
+    /// A TLS connection on which no packet has been sent yet.
+    pub(crate) fn open(hub: &Hub) -> Self {
+        Self::open_with(hub, &TlsOptions::default()).expect("the hub answers the handshake")
+    }
+
+    pub(crate) fn open_with(hub: &Hub, options: &TlsOptions) -> io::Result<Self> {
+        Self::open_to(hub, &hub.host_name(), options)
+    }
+
+    /// As `open_with`, expecting a certificate for `host`.
+    pub(crate) fn open_to(hub: &Hub, host: &str, options: &TlsOptions) -> io::Result<Self> {
+        let mut tcp = open_tcp(hub);
+        let name = ServerName::try_from(host.to_owned()).expect("the host name is a DNS name");
+        let mut tls = ClientConnection::new(options.config(&hub.ca_pem()), name).expect("the name fits the configuration");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp)?;
+        }
+        Ok(Self {
+            stream: StreamOwned::new(tls, tcp),
+            received: BytesMut::new(),
+            passed_over: VecDeque::new(),
+            next_id: 1,
+        })
+    }
+
+    /// A device connected with its primary key and clean session off.
+    pub(crate) fn connected(hub: &Hub, device: &Device) -> Self {
+        Self::connected_as(hub, &Connect::of(hub, device))
+    }
+
+    /// A connection whose CONNECT must be accepted.
+    pub(crate) fn connected_as(hub: &Hub, connect: &Connect) -> Self {
+        let mut peer = Self::open(hub);
+        peer.connect(connect);
+        peer
+    }
+
+    /// Sends the CONNECT, which must be accepted; tells whether a session was present.
+    pub(crate) fn connect(&mut self, connect: &Connect) -> bool {
+        let answer = self.ask(connect);
+        assert_eq!(answer.code as u8, 0, "the hub refuses {:?}", connect.user_name);
+        answer.session_present
+    }
+
+    /// Sends the CONNECT and returns the CONNACK, whatever it says.
+    pub(crate) fn ask(&mut self, connect: &Connect) -> ConnAck {
+        self.send(&connect.encode());
+        match self.read() {
+            Packet::ConnAck(answer) => answer,
+            other => panic!("instead of a CONNACK came {other:?}"),
+        }
+    }
+
+    pub(crate) fn tls_version(&self) -> ProtocolVersion {
+        self.stream.conn.protocol_version().expect("the handshake is done")
+    }
+
+    /// A packet id that this peer has not used yet.
+    pub(crate) fn fresh_id(&mut self) -> u16 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    /// Writes bytes that the hub must take.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the hub reads what is sent");
+    }
+
+    /// Writes bytes to a hub that may well close meanwhile.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// The next packet, in the order of the wire.
+    pub(crate) fn read(&mut self) -> Packet {
+        self.read_or_closed()
+            .expect("a packet arrives before the hub closes the connection")
+    }
+
+    /// The next packet, or `None` when the hub has closed the connection.
+    pub(crate) fn read_or_closed(&mut self) -> Option<Packet> {
+        if let Some(packet) = self.passed_over.pop_front() {
+            return Some(packet);
+        }
+        self.read_from_the_wire()
+    }
+
+    /// Everything up to the end of the connection, which the hub must close.
+    pub(crate) fn read_until_closed(&mut self) -> Vec<Packet> {
+        std::iter::from_fn(|| self.read_or_closed()).collect()
+    }
+
+    pub(crate) fn expect_closed_without_packet(&mut self) {
+        assert_eq!(self.read_until_closed(), [], "the hub closes without a packet");
+    }
+
+    pub(crate) fn expect_publish(&mut self) -> Publish {
+        match self.read() {
+            Packet::Publish(publish) => publish,
+            other => panic!("instead of a PUBLISH came {other:?}"),
+        }
+    }
+
+    pub(crate) fn expect_puback(&mut self) -> u16 {
+        match self.read() {
+            Packet::PubAck(ack) => ack.pkid,
+            other => panic!("instead of a PUBACK came {other:?}"),
+        }
+    }
+
+    /// What the hub sends before it answers a PINGREQ. Since it works through a connection's packets in order, all that
+    /// was sent before has taken effect by then.
+    pub(crate) fn drain(&mut self) -> Vec<Packet> {
+        self.send(PINGREQ);
+        let mut drained: Vec<Packet> = self.passed_over.drain(..).collect();
+        loop {
+            match self.read() {
+                Packet::PingResp => return drained,
+                packet => drained.push(packet),
+            }
+        }
+    }
+
+    pub(crate) fn expect_quiet(&mut self) {
+        assert_eq!(self.drain(), [], "the hub has nothing to say");
+    }
+
+    /// Subscribes and returns the codes of the SUBACK. Messages that come before it stay to be read.
+    pub(crate) fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
+        let id = self.fresh_id();
+        self.send(&packets::subscribe(id, filters));
+        let answer = self.pass_over(|packet| matches!(packet, Packet::SubAck(_)));
+        let Packet::SubAck(ack) = answer else {
+            unreachable!("passed over to a SUBACK")
+        };
+        assert_eq!(ack.pkid, id, "the SUBACK is for this SUBSCRIBE");
+        ack.return_codes.iter().map(code).collect()
+    }
+
+    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) {
+        let id = self.fresh_id();
+        self.send(&packets::unsubscribe(id, filters));
+        let answer = self.pass_over(|packet| matches!(packet, Packet::UnsubAck(_)));
+        let Packet::UnsubAck(ack) = answer else {
+            unreachable!("passed over to an UNSUBACK")
+        };
+        assert_eq!(ack.pkid, id, "the UNSUBACK is for this UNSUBSCRIBE");
+    }
+
+    /// Publishes with QoS 1 and waits for the PUBACK.
+    pub(crate) fn publish(&mut self, topic: &str, body: &[u8]) {
+        let id = self.fresh_id();
+        self.send(&packets::publish(topic, 1, 0, id, body));
+        let answer = self.pass_over(|packet| matches!(packet, Packet::PubAck(_)));
+        let Packet::PubAck(ack) = answer else {
+            unreachable!("passed over to a PUBACK")
+        };
+        assert_eq!(ack.pkid, id, "the PUBACK is for this PUBLISH");
+    }
+
+    pub(crate) fn puback(&mut self, id: u16) {
+        self.send(&packets::puback(id));
+    }
+
+    /// Ends the connection as MQTT wants it, and waits until the hub has let go of it.
+    pub(crate) fn disconnect(mut self) {
+        self.send(packets::DISCONNECT);
+        self.expect_closed_without_packet();
+    }
+
+    /// Drops the TCP connection as a power cut does.
+    pub(crate) fn cut(self) {
+        drop(self);
+    }
+
+    fn pass_over(&mut self, wanted: impl Fn(&Packet) -> bool) -> Packet {
+        loop {
+            let packet = self
+                .read_from_the_wire()
+                .expect("the answer arrives before the hub closes the connection");
+            if wanted(&packet) {
+                return packet;
+            }
+            self.passed_over.push_back(packet);
+        }
+    }
+
+    fn read_from_the_wire(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = take_packet(&mut self.received) {
+                return Some(packet);
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return self.end(),
+                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(error) if is_timeout(&error) => panic!("the hub neither answers nor closes for {LIMIT:?}"),
+                Err(_) => return self.end(),
+            }
+        }
+    }
+
+    fn end(&self) -> Option<Packet> {
+        assert!(self.received.is_empty(), "the hub closes in the middle of a packet: {:02x?}", &self.received[..]);
+        None
+    }
+}
+
+/// A TCP connection that gives up after [`LIMIT`].
+pub(crate) fn open_tcp(hub: &Hub) -> TcpStream {
+    let tcp = TcpStream::connect(hub.mqtt_address()).expect("the hub listens");
+    tcp.set_nodelay(true).expect("the socket takes options");
+    tcp.set_read_timeout(Some(LIMIT)).expect("the socket takes options");
+    tcp.set_write_timeout(Some(LIMIT)).expect("the socket takes options");
+    tcp
+}
+
+/// What still arrives on a bare socket until the hub closes it.
+pub(crate) fn read_to_end(tcp: &mut TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match tcp.read(&mut chunk) {
+            Ok(0) => return received,
+            Ok(count) => received.extend_from_slice(&chunk[..count]),
+            Err(error) if is_timeout(&error) => panic!("the hub does not close within {LIMIT:?}"),
+            Err(_) => return received,
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn code(code: &SubscribeReasonCode) -> u8 {
+    match code {
+        SubscribeReasonCode::Success(qos) => *qos as u8,
+        SubscribeReasonCode::Failure => 0x80,
+    }
+}
+
+/// Takes one whole packet from the front of what was received.
+fn take_packet(received: &mut BytesMut) -> Option<Packet> {
+    let (header, length) = fixed_header(received)?;
+    if received.len() < header + length {
+        return None;
+    }
+    let mut packet = received.split_to(header + length);
+    check_form(packet[0], &packet[header..]);
+    Some(Packet::read(&mut packet, LONGEST_PACKET).expect("the hub writes well-formed packets"))
+}
+
+/// The length of the fixed header and that of the rest, once both are known.
+fn fixed_header(received: &[u8]) -> Option<(usize, usize)> {
+    let mut length = 0;
+    for (index, byte) in received.iter().skip(1).take(4).enumerate() {
+        length |= usize::from(byte & 0x7F) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((index + 2, length));
+        }
+    }
+    assert!(received.len() < 5, "the hub writes a remaining length of more than four bytes");
+    None
+}
+
+/// The rules of mqtt.md 3.1 that a lenient codec would not notice.
+fn check_form(first: u8, rest: &[u8]) {
+    match first {
+        0x20 => {
+            assert_eq!(rest.len(), 2, "a CONNACK has two bytes");
+            assert_eq!(rest[0] & 0xFE, 0, "only the session-present bit of a CONNACK may be set");
+            assert!(rest[1] == 0 || rest[0] == 0, "a refusal never says session present");
+        }
+        0x30 | 0x32 | 0x3A => {}
+        0x40 | 0xB0 => assert_eq!(rest.len(), 2, "a PUBACK or UNSUBACK is a packet id"),
+        0x90 => {
+            let (_, codes) = rest.split_at(2);
+            assert!(codes.iter().all(|code| matches!(code, 0 | 1 | 0x80)), "SUBACK codes {codes:02x?}");
+        }
+        0xD0 => assert_eq!(rest, [], "a PINGRESP is empty"),
+        other => panic!("a hub never sends a packet that starts with {other:#04x}"),
+    }
+}
