@@ -43,6 +43,8 @@ pub enum ConnectStage {
     Tls,
     /// The hub's answer to the protocol's opening (MQTT: CONNACK).
     Open,
+    /// The hub's answer to a subscription (MQTT: SUBACK or UNSUBACK).
+    Subscribe,
 }
 
 impl std::fmt::Display for ConnectStage {
@@ -52,6 +54,7 @@ impl std::fmt::Display for ConnectStage {
             Self::Tcp => "the TCP connection",
             Self::Tls => "the TLS handshake",
             Self::Open => "the hub's answer to CONNECT",
+            Self::Subscribe => "the hub's answer to a subscription",
         })
     }
 }
@@ -141,6 +144,14 @@ pub enum ConnectionErrorKind {
     /// The server refused user name or password (MQTT: CONNACK 4).
     #[error("the server refused the user name or the password; check the device id and its key")]
     BadUserNameOrPassword,
+    /// The shared access signature is longer than the protocol can carry, so it was not sent.
+    #[error("the shared access signature has {length} bytes, the protocol takes {limit}; supply a shorter one")]
+    TokenTooLong {
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The shared access signature had expired by this machine's clock, so it was not sent.
     #[error(
         "the shared access signature expired at {}, by the clock of this machine; supply a new one, or check the clock",
@@ -167,6 +178,15 @@ pub enum ConnectionErrorKind {
         after.as_secs_f32()
     )]
     NoPingResponse {
+        /// How long the client waited.
+        after: Duration,
+    },
+    /// The hub left a sent message without its acknowledgement although the connection seemed alive.
+    #[error(
+        "the hub did not acknowledge a sent message within {} s; the client reconnects and sends it again, check the hub's throttling and quota if it happens often",
+        after.as_secs_f32()
+    )]
+    NoAcknowledgement {
         /// How long the client waited.
         after: Duration,
     },
@@ -202,13 +222,17 @@ impl ConnectionErrorKind {
             | Self::WrongHostName { .. }
             | Self::CertificateTime { .. }
             | Self::Tls { .. } => Reason::NoNetwork,
-            Self::NotAuthorized | Self::IdentifierRefused | Self::BadUserNameOrPassword => Reason::BadCredential,
+            Self::NotAuthorized
+            | Self::IdentifierRefused
+            | Self::BadUserNameOrPassword
+            | Self::TokenTooLong { .. } => Reason::BadCredential,
             Self::TokenExpired { .. } => Reason::ExpiredSasToken,
             Self::NoPingResponse { .. } => Reason::NoPingResponse,
             Self::ServerUnavailable
             | Self::ProtocolVersionRefused
             | Self::ClosedByPeer
             | Self::Broken { .. }
+            | Self::NoAcknowledgement { .. }
             | Self::Protocol { .. }
             | Self::SettlementsHeld { .. } => Reason::CommunicationError,
         }
