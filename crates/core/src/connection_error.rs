@@ -222,10 +222,9 @@ impl ConnectionErrorKind {
             | Self::WrongHostName { .. }
             | Self::CertificateTime { .. }
             | Self::Tls { .. } => Reason::NoNetwork,
-            Self::NotAuthorized
-            | Self::IdentifierRefused
-            | Self::BadUserNameOrPassword
-            | Self::TokenTooLong { .. } => Reason::BadCredential,
+            Self::NotAuthorized | Self::IdentifierRefused | Self::BadUserNameOrPassword | Self::TokenTooLong { .. } => {
+                Reason::BadCredential
+            }
             Self::TokenExpired { .. } => Reason::ExpiredSasToken,
             Self::NoPingResponse { .. } => Reason::NoPingResponse,
             Self::ServerUnavailable

@@ -13,6 +13,9 @@ pub enum CreateError {
     /// The key, signature or certificate is wrong.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// A module's connection string was given to a device's client.
+    #[error("the connection string has ModuleId, so it is a module's; a device's client needs a device's")]
+    ModuleIdentity,
     /// The root or client certificates cannot be used.
     #[error("{what} cannot be used: {detail}")]
     Certificate {

@@ -4,28 +4,37 @@
 //! connection's life with its retries, and the [`Transport`] trait that protocols implement. It has no sockets, no
 //! TLS, no runtime and no clock of its own; users reach it through the facade crate `iothub-client`.
 
+mod client;
 mod connection_error;
 mod connection_string;
 mod create_error;
 mod credential;
 mod endpoint;
+mod event;
 mod identity;
+mod incoming;
 pub mod limits;
 mod message;
 mod platform;
+mod queue;
+mod retry;
 mod secret;
 mod status;
 mod timestamp;
 mod transport;
 
+pub use client::{Client, ClientBuilder, Device, DeviceClient, Outbox, Stats, Waits, wait_any};
 pub use connection_error::{ConnectStage, ConnectionError, ConnectionErrorKind};
 pub use connection_string::{Authentication, ConnectionString, ConnectionStringError, Gateway};
 pub use create_error::CreateError;
 pub use credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
 pub use endpoint::{ClientCertificate, Endpoint, Trust};
+pub use event::{Event, Refused, RefusedReason, Undelivered, UndeliveredReason};
 pub use identity::Identity;
+pub use incoming::IncomingMessage;
 pub use message::{Message, MessageError, SystemProperty};
 pub use platform::{Now, Platform, Readiness};
+pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
 pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
 pub use transport::{

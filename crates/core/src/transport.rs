@@ -5,6 +5,7 @@
 //! lends it an operation, which it encodes at once, and the engine keeps the only copy until the outcome. Events
 //! are values that the engine collects; a transport never calls into the engine.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -267,6 +268,9 @@ pub enum TransportEvent {
 pub trait Transport: Send {
     /// What it can do.
     fn capabilities(&self) -> &Capabilities;
+
+    /// The host and port that it connects to.
+    fn peer(&self) -> (Arc<str>, u16);
 
     /// Whether it could carry the operation: exact size, topic length, properties, disposition.
     fn check(&self, op: &Op<'_>) -> Result<(), Unsupported>;

@@ -1,0 +1,245 @@
+//! Creating a client: every option in one place, checked before anything happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::callbacks::Callbacks;
+use super::connection::Connection;
+use super::tokens::{DEFAULT_LIFETIME, Tokens};
+use super::{Client, Outbox, Stats};
+use crate::connection_string::{Authentication, ConnectionString};
+use crate::create_error::CreateError;
+use crate::credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
+use crate::endpoint::{ClientCertificate, Endpoint, Trust};
+use crate::event::EventQueue;
+use crate::identity::Identity;
+use crate::incoming::Answers;
+use crate::limits::MIN_TOKEN_LIFETIME_SECS;
+use crate::platform::Platform;
+use crate::queue::{Bounds, TelemetryQueue};
+use crate::retry::RetryConfig;
+use crate::transport::{Provider, Registration};
+
+/// Options of a client, and [`build`](Self::build), which creates it.
+///
+/// ```no_run
+/// # fn run(provider: &dyn iothub_core::Provider, connection_string: &str, ca: String) -> Result<(), iothub_core::CreateError> {
+/// use std::time::Duration;
+/// use iothub_core::DeviceClient;
+///
+/// let client = DeviceClient::builder(connection_string)
+///     .trusted_certs(ca)
+///     .message_timeout(Duration::from_secs(120))
+///     .build(provider)?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ClientBuilder<K> {
+    connection_string: crate::secret::Secret,
+    certificate: Option<ClientCertificate>,
+    trust: Trust,
+    product_info: Option<String>,
+    model_id: Option<String>,
+    token_lifetime: Duration,
+    message_timeout: Option<Duration>,
+    bounds: Bounds,
+    retry: RetryConfig,
+    platform: PlatformChoice,
+    kind: PhantomData<fn(K)>,
+}
+
+/// `None` takes the provider's.
+struct PlatformChoice(Option<Box<dyn Platform>>);
+
+impl std::fmt::Debug for PlatformChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "given" } else { "the transport's" })
+    }
+}
+
+impl<K> ClientBuilder<K> {
+    pub(super) fn new(connection_string: &str) -> Self {
+        Self {
+            connection_string: crate::secret::Secret::new(connection_string),
+            certificate: None,
+            trust: Trust::System,
+            product_info: None,
+            model_id: None,
+            token_lifetime: DEFAULT_LIFETIME,
+            message_timeout: None,
+            bounds: Bounds { messages: 10_000, bytes: 16 << 20 },
+            retry: RetryConfig::default(),
+            platform: PlatformChoice(None),
+            kind: PhantomData,
+        }
+    }
+
+    /// The device's certificate and key, for a connection string with `x509=true`.
+    #[doc(alias = "x509certificate")]
+    #[doc(alias = "x509privatekey")]
+    pub fn certificate(self, certificate: ClientCertificate) -> Self {
+        Self { certificate: Some(certificate), ..self }
+    }
+
+    /// The root certificates, as PEM text, that may vouch for the hub or gateway, instead of the system's.
+    #[doc(alias = "TrustedCerts")]
+    pub fn trusted_certs(self, pem: impl Into<String>) -> Self {
+        Self { trust: Trust::Pem(pem.into()), ..self }
+    }
+
+    /// A text that stands before the client's own name in what it tells the hub about itself.
+    pub fn product_info(self, product: impl Into<String>) -> Self {
+        Self { product_info: Some(product.into()), ..self }
+    }
+
+    /// The device's Plug and Play model: `dtmi:com:example:Thermostat;1`.
+    pub fn model_id(self, model_id: impl Into<String>) -> Self {
+        Self { model_id: Some(model_id.into()), ..self }
+    }
+
+    /// How long a token that the client signs is valid: default 1 h, at least 5 s (C SDK).
+    #[doc(alias = "sas_token_lifetime")]
+    pub fn token_lifetime(self, lifetime: Duration) -> Self {
+        Self { token_lifetime: lifetime, ..self }
+    }
+
+    /// How long a message may take from `send_event` to the hub's confirmation. Default: without limit.
+    #[doc(alias = "messageTimeout")]
+    pub fn message_timeout(self, timeout: Duration) -> Self {
+        Self { message_timeout: Some(timeout), ..self }
+    }
+
+    /// How many messages the client holds without an outcome: default 10,000, at least 1.
+    pub fn max_queued_messages(mut self, messages: usize) -> Self {
+        self.bounds.messages = messages;
+        self
+    }
+
+    /// How many bytes of messages the client holds without an outcome: default 16 MiB, at least 256 KiB.
+    pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// When to try again after a failure. Default: exponential back-off with jitter, without limit.
+    #[doc(alias = "IoTHubDeviceClient_LL_SetRetryPolicy")]
+    pub fn retry_policy(self, retry: impl Into<RetryConfig>) -> Self {
+        Self { retry: retry.into(), ..self }
+    }
+
+    /// Another clock and poller than the transport's: for tests, and for systems that have their own.
+    pub fn platform(self, platform: Box<dyn Platform>) -> Self {
+        Self { platform: PlatformChoice(Some(platform)), ..self }
+    }
+
+    /// Creates the client. Nothing goes on the wire before the first `do_work`.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] names the key, option or certificate that is wrong.
+    pub fn build(self, provider: &dyn Provider) -> Result<Client<K>, CreateError> {
+        self.check_ranges()?;
+        let parsed: ConnectionString = self.connection_string.expose().parse()?;
+        if parsed.module_id().is_some() {
+            return Err(CreateError::ModuleIdentity);
+        }
+        let credential = credential(&parsed, self.certificate)?;
+        let identity = Identity::device(parsed.host_name(), parsed.device_id());
+
+        let gateway = parsed.gateway();
+        let mut endpoint = Endpoint::new(gateway.map_or(parsed.host_name(), |gateway| &gateway.host));
+        endpoint.port = gateway.and_then(|gateway| gateway.port);
+        endpoint.trust = self.trust;
+        if let Credential::X509(certificate) = &credential {
+            endpoint.certificate = Some(certificate.clone());
+        }
+
+        let mut transport = provider.transport(&endpoint)?;
+        let platform = match self.platform.0 {
+            Some(platform) => platform,
+            None => provider.platform()?,
+        };
+        let mut registration =
+            Registration::new(identity.clone(), product_info(self.product_info.as_deref()), platform.waker());
+        registration.model_id = self.model_id;
+        let slot = transport.register(registration)?;
+        let answers = Arc::new(Answers::new(platform.waker(), transport.capabilities()));
+
+        Ok(Client {
+            outbox: Outbox {
+                transport,
+                slot,
+                platform,
+                tokens: Tokens::new(credential, &identity, self.token_lifetime),
+                connection: Connection::new(self.retry),
+                queue: TelemetryQueue::new(self.bounds),
+                window_is_full: false,
+                answers,
+                waiting_answers: VecDeque::new(),
+                submitted_answers: BTreeMap::new(),
+                wanted: Vec::new(),
+                callbacks: Callbacks::default(),
+                due: VecDeque::new(),
+                events: EventQueue::default(),
+                last_id: 0,
+                message_timeout: self.message_timeout,
+                last_message: None,
+                stats: Stats::default(),
+                closing: false,
+                kind: PhantomData,
+            },
+        })
+    }
+
+    fn check_ranges(&self) -> Result<(), CreateError> {
+        let wrong = |option, value: String, allowed| Err(CreateError::Option { option, value, allowed });
+        if self.token_lifetime < Duration::from_secs(MIN_TOKEN_LIFETIME_SECS) {
+            return wrong("token_lifetime", format!("{:?}", self.token_lifetime), "at least 5 s");
+        }
+        if self.bounds.messages == 0 {
+            return wrong("max_queued_messages", "0".into(), "at least 1");
+        }
+        if self.bounds.bytes < crate::limits::MAX_TELEMETRY_SIZE {
+            return wrong(
+                "max_queued_bytes",
+                self.bounds.bytes.to_string(),
+                "at least 262144, one message of full size",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn credential(
+    parsed: &ConnectionString,
+    certificate: Option<ClientCertificate>,
+) -> Result<Credential, CredentialError> {
+    match (parsed.authentication(), certificate) {
+        (Authentication::X509, Some(certificate)) => Ok(Credential::X509(certificate)),
+        (Authentication::X509, None) => Err(CredentialError::CertificateMissing),
+        (_, Some(_)) => Err(CredentialError::CertificateUnexpected),
+        (Authentication::SharedAccessKey(key), None) => {
+            Ok(Credential::SharedAccessKey(SharedAccessKey::from_base64(key)?))
+        }
+        (Authentication::SharedAccessSignature(token), None) => {
+            Ok(Credential::SharedAccessSignature(SharedAccessSignature::parse(token.clone())?))
+        }
+    }
+}
+
+/// What the client says about itself: the product, then the client's name, version and platform.
+fn product_info(product: Option<&str>) -> String {
+    let own = format!(
+        "iothub-client-rust/{} ({}; {})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    );
+    match product {
+        Some(product) => format!("{product} {own}"),
+        None => own,
+    }
+}

@@ -1,0 +1,25 @@
+//! Counters that an application can read at any time.
+
+/// What a client has done since it was created. All counters only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages taken by `send_event` and its kin.
+    pub accepted: u64,
+    /// Of these, confirmed by the hub.
+    pub delivered: u64,
+    /// Of these, ended without the hub's confirmation.
+    pub undelivered: u64,
+    /// Messages that were on the wire when a connection was lost, and were sent again.
+    pub resent: u64,
+    /// Cloud-to-device messages received.
+    pub received: u64,
+    /// Cloud-to-device messages that arrived without a subscription and were left to the hub.
+    pub unwanted: u64,
+    /// Messages whose answer came too late for its connection.
+    pub stale_settlements: u64,
+    /// Connections that the hub accepted.
+    pub connections: u64,
+    /// Times that `wait` returned from the poller.
+    pub poller_returns: u64,
+}

@@ -1,0 +1,283 @@
+//! A scripted transport and a virtual platform: the engine's whole world, without a network and without real time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use crate::*;
+
+/// The wall clock at the start of every test.
+pub(super) const START: Duration = Duration::from_secs(1_700_000_000);
+
+/// What the engine asked of the transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Connect { token: Option<String> },
+    Disconnect,
+    Unregister,
+    Subscribe(Vec<Feature>),
+    Telemetry(OpId, String),
+    Settle(OpId, Delivery, Disposition),
+    Forget(OpId),
+    Slice,
+}
+
+/// Both ends of the script: what was called, and what is to happen.
+pub(super) struct Script {
+    pub(super) now: Now,
+    pub(super) calls: Vec<Call>,
+    pub(super) events: VecDeque<TransportEvent>,
+    /// Telemetry in flight at the most.
+    pub(super) window: usize,
+    pub(super) in_flight: usize,
+    pub(super) stale_generation: Option<u32>,
+    /// Set when a `disconnect` shall get no answer.
+    pub(super) mute: bool,
+    pub(super) parks: Vec<Option<Duration>>,
+    start: Instant,
+}
+
+#[derive(Clone)]
+pub(super) struct Fake {
+    script: Arc<Mutex<Script>>,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    pub(super) fn new() -> Self {
+        let mono = Instant::now();
+        let script = Script {
+            now: Now { mono, wall: UNIX_EPOCH + START },
+            calls: Vec::new(),
+            events: VecDeque::new(),
+            window: usize::MAX,
+            in_flight: 0,
+            stale_generation: None,
+            mute: false,
+            parks: Vec::new(),
+            start: mono,
+        };
+        Self { script: Arc::new(Mutex::new(script)), woken: Arc::new(Woken(AtomicBool::new(false))) }
+    }
+
+    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        let mut script = self.script();
+        script.now = script.now + by;
+    }
+
+    pub(super) fn happens(&self, event: TransportEvent) {
+        self.script().events.push_back(event);
+    }
+
+    pub(super) fn connects(&self) {
+        self.happens(TransportEvent::Connected { session_present: false });
+        self.happens(TransportEvent::Ready);
+    }
+
+    pub(super) fn drops(&self, kind: ConnectionErrorKind) {
+        self.happens(TransportEvent::Down(ConnectionError::new("hub.example", 8883, kind)));
+    }
+
+    pub(super) fn confirms(&self, id: OpId) {
+        self.happens(TransportEvent::Done { id, result: Ok(()) });
+    }
+
+    pub(super) fn delivers(&self, text: &str, key: u64) {
+        let message = Message::new(text.to_owned()).with_message_id(text).unwrap();
+        self.happens(TransportEvent::Message { message, delivery: Delivery { generation: 1, key } });
+    }
+
+    /// The calls since the last look, without the slices.
+    pub(super) fn calls(&self) -> Vec<Call> {
+        let mut calls = std::mem::take(&mut self.script().calls);
+        calls.retain(|call| *call != Call::Slice);
+        calls
+    }
+
+    /// Ids and payloads of the telemetry submitted since the last look.
+    pub(super) fn telemetry(&self) -> Vec<(OpId, String)> {
+        let telemetry = |call| match call {
+            Call::Telemetry(id, payload) => Some((id, payload)),
+            _ => None,
+        };
+        self.calls().into_iter().filter_map(telemetry).collect()
+    }
+
+    pub(super) fn attempts(&self) -> usize {
+        self.calls().iter().filter(|call| matches!(call, Call::Connect { .. })).count()
+    }
+
+    pub(super) fn client(&self) -> DeviceClient {
+        self.client_with(|builder| builder)
+    }
+
+    pub(super) fn client_with(
+        &self,
+        options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
+    ) -> DeviceClient {
+        let builder = DeviceClient::builder("HostName=hub.example;DeviceId=dev-1;SharedAccessKey=c2VjcmV0")
+            .retry_policy(RetryConfig::default().with_jitter(0.0));
+        options(builder).build(self).unwrap()
+    }
+
+    /// A client whose connection is ready.
+    pub(super) fn ready_client(&self) -> DeviceClient {
+        let mut client = self.client();
+        self.connects();
+        client.do_work();
+        assert_eq!(client.connection_state(), ConnectionState::Ready);
+        while client.next_event().is_some() {}
+        self.calls();
+        client
+    }
+}
+
+impl Provider for Fake {
+    fn transport(&self, _: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
+        let capabilities = Capabilities {
+            features: &[Feature::CloudToDevice],
+            dispositions: &[Disposition::Accept, Disposition::Abandon],
+            ..Capabilities::new("fake")
+        };
+        Ok(Box::new(FakeTransport { fake: self.clone(), capabilities }))
+    }
+
+    fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// Time moves only here, and only to where the engine says that it waits for.
+impl Platform for Fake {
+    fn now(&self) -> Now {
+        self.script().now
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(self.woken.clone())
+    }
+
+    fn clear_wakes(&mut self) {
+        self.woken.0.store(false, Ordering::SeqCst);
+    }
+
+    fn readiness(&self, _: &mut Vec<Readiness>) {}
+
+    fn park(&mut self, _: &[Readiness], until: Option<Instant>) {
+        let woken = self.woken.0.load(Ordering::SeqCst);
+        let mut script = self.script();
+        let start = script.start;
+        script.parks.push(until.map(|until| until.duration_since(start)));
+        if woken {
+            return;
+        }
+        let until = until.expect("the engine parks for ever: nothing would wake it");
+        let by = until.saturating_duration_since(script.now.mono);
+        script.now = script.now + by;
+    }
+}
+
+struct FakeTransport {
+    fake: Fake,
+    capabilities: Capabilities,
+}
+
+impl Transport for FakeTransport {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn peer(&self) -> (Arc<str>, u16) {
+        ("hub.example".into(), 8883)
+    }
+
+    fn check(&self, op: &Op<'_>) -> Result<(), Unsupported> {
+        match op {
+            Op::Telemetry(message) if message.size() > limits::MAX_TELEMETRY_SIZE => {
+                Err(Unsupported::MessageTooLarge { size: message.size(), limit: limits::MAX_TELEMETRY_SIZE })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn register(&mut self, _: Registration) -> Result<Slot, CreateError> {
+        Ok(Slot(0))
+    }
+
+    fn unregister(&mut self, _: Slot) {
+        self.fake.script().calls.push(Call::Unregister);
+    }
+
+    fn subscribe(&mut self, _: Slot, wanted: &[Feature]) {
+        self.fake.script().calls.push(Call::Subscribe(wanted.to_vec()));
+    }
+
+    fn connect(&mut self, _: Slot, token: Option<&str>, _: Now) {
+        self.fake.script().calls.push(Call::Connect { token: token.map(str::to_owned) });
+    }
+
+    fn disconnect(&mut self, _: Slot, _: Now) {
+        let mut script = self.fake.script();
+        script.calls.push(Call::Disconnect);
+        if !script.mute {
+            script.events.push_back(TransportEvent::Disconnected);
+        }
+    }
+
+    fn submit(&mut self, _: Slot, id: OpId, op: Op<'_>, _: Now) -> Submit {
+        let mut script = self.fake.script();
+        match op {
+            Op::Telemetry(_) if script.in_flight >= script.window => return Submit::Full,
+            Op::Telemetry(message) => {
+                script.in_flight += 1;
+                let payload = String::from_utf8_lossy(message.payload()).into_owned();
+                script.calls.push(Call::Telemetry(id, payload));
+            }
+            Op::Settle { delivery, .. } if script.stale_generation == Some(delivery.generation) => {
+                return Submit::Refused(OpError::Stale);
+            }
+            Op::Settle { delivery, disposition } => script.calls.push(Call::Settle(id, delivery, disposition)),
+        }
+        Submit::Taken
+    }
+
+    fn forget(&mut self, _: Slot, id: OpId) {
+        self.fake.script().calls.push(Call::Forget(id));
+    }
+
+    fn do_work(&mut self, _: Now) {
+        self.fake.script().calls.push(Call::Slice);
+    }
+
+    fn poll_event(&mut self, _: Slot) -> Option<TransportEvent> {
+        let mut script = self.fake.script();
+        let event = script.events.pop_front();
+        match &event {
+            Some(TransportEvent::Done { .. }) => script.in_flight = script.in_flight.saturating_sub(1),
+            Some(TransportEvent::Down(_)) => script.in_flight = 0,
+            _ => {}
+        }
+        event
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let script = self.fake.script();
+        (!script.events.is_empty()).then_some(script.now.mono)
+    }
+
+    fn readiness(&self, _: &mut Vec<Readiness>) {}
+}

@@ -1,0 +1,134 @@
+//! A received message in the application's hands, and the way its answer takes back to the client.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use crate::event::Refused;
+use crate::message::Message;
+use crate::transport::{Capabilities, Delivery, Disposition, Unsupported};
+
+/// A cloud-to-device message, to be answered once: [`complete`](Self::complete), [`abandon`](Self::abandon) or
+/// [`reject`](Self::reject).
+///
+/// The answer may come at once or later, from any thread; dropping the message unanswered abandons it. Until it is
+/// answered the hub keeps it, and over MQTT it holds back the acknowledgements of later messages: after 50 of them, or
+/// 60 s, the client reconnects once so that the hub delivers again.
+///
+/// ```no_run
+/// # fn run(client: &mut iothub_core::DeviceClient) {
+/// client.set_message_callback(|message, _outbox| {
+///     println!("{}", String::from_utf8_lossy(message.payload()));
+///     message.complete();
+/// });
+/// # }
+/// ```
+#[doc(alias = "IOTHUBMESSAGE_DISPOSITION_RESULT")]
+#[must_use = "dropping a message abandons it"]
+pub struct IncomingMessage {
+    message: Message,
+    delivery: Delivery,
+    /// `None` once answered.
+    answers: Option<Arc<Answers>>,
+}
+
+impl IncomingMessage {
+    pub(crate) fn new(message: Message, delivery: Delivery, answers: Arc<Answers>) -> Self {
+        Self { message, delivery, answers: Some(answers) }
+    }
+
+    /// The message itself.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Done: the hub deletes the message.
+    #[doc(alias = "IoTHubDeviceClient_LL_SendMessageDisposition")]
+    pub fn complete(mut self) {
+        self.answer(Disposition::Accept);
+    }
+
+    /// Not now: the hub delivers the message again. Over MQTT that happens after the next reconnect.
+    pub fn abandon(mut self) {
+        self.answer(Disposition::Abandon);
+    }
+
+    /// Refused: the hub deletes the message and tells its sender.
+    ///
+    /// # Errors
+    ///
+    /// MQTT has no way to say this; the error hands the message back.
+    #[expect(clippy::result_large_err, reason = "the error hands the message back")]
+    pub fn reject(mut self) -> Result<(), Refused<Self>> {
+        let unsupported = match &self.answers {
+            Some(answers) if !answers.dispositions.contains(&Disposition::Reject) => {
+                Unsupported::Disposition { disposition: Disposition::Reject, transport: answers.transport }
+            }
+            _ => {
+                self.answer(Disposition::Reject);
+                return Ok(());
+            }
+        };
+        Err(Refused { value: self, reason: unsupported.into() })
+    }
+
+    fn answer(&mut self, disposition: Disposition) {
+        if let Some(answers) = self.answers.take() {
+            let message_id = self.message.message_id().map(str::to_owned);
+            answers.push(Answer { delivery: self.delivery, disposition, message_id });
+        }
+    }
+}
+
+impl Deref for IncomingMessage {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+impl Drop for IncomingMessage {
+    fn drop(&mut self) {
+        self.answer(Disposition::Abandon);
+    }
+}
+
+impl fmt::Debug for IncomingMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingMessage").field("message", &self.message).field("delivery", &self.delivery).finish()
+    }
+}
+
+/// An answer on its way to the transport.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) delivery: Delivery,
+    pub(crate) disposition: Disposition,
+    pub(crate) message_id: Option<String>,
+}
+
+/// Where answers wait for the next `do_work`; shared by the client and every message it handed out.
+pub(crate) struct Answers {
+    waiting: Mutex<Vec<Answer>>,
+    waker: Waker,
+    transport: &'static str,
+    dispositions: &'static [Disposition],
+}
+
+impl Answers {
+    pub(crate) fn new(waker: Waker, capabilities: &Capabilities) -> Self {
+        Self { waiting: Mutex::default(), waker, transport: capabilities.name, dispositions: capabilities.dispositions }
+    }
+
+    fn push(&self, answer: Answer) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        self.waker.wake_by_ref();
+    }
+
+    /// Moves the answers so far to the end of `out`.
+    pub(crate) fn take(&self, out: &mut impl Extend<Answer>) {
+        out.extend(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
+    }
+}

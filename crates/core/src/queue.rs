@@ -1,0 +1,261 @@
+//! The telemetry queue: bounded, in order, with deadlines.
+//!
+//! A message stays here from `send_event` to its outcome, also while the transport has it: this is the only copy.
+//! Confirmations that were asked for but not yet read still take their room, so that memory stays bounded.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::message::Message;
+use crate::transport::OpId;
+
+/// How much the queue may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Which bound is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    Messages,
+    Bytes,
+}
+
+/// A message that has left the queue, with what was stored beside it.
+pub(crate) struct Resolved<C> {
+    pub(crate) id: OpId,
+    pub(crate) message: Message,
+    pub(crate) confirm: C,
+    /// Whether it was ever handed to the transport, so that the hub may have it.
+    pub(crate) was_submitted: bool,
+}
+
+struct Entry<C> {
+    id: OpId,
+    /// `None` once resolved; the empty place goes when it reaches the front.
+    pending: Option<Pending<C>>,
+}
+
+struct Pending<C> {
+    message: Message,
+    confirm: C,
+    expires: Option<Instant>,
+    was_submitted: bool,
+}
+
+pub(crate) struct TelemetryQueue<C> {
+    bounds: Bounds,
+    /// Ids ascend.
+    entries: VecDeque<Entry<C>>,
+    /// Entries before this index are submitted or resolved.
+    next: usize,
+    expiries: BTreeSet<(Instant, OpId)>,
+    /// Messages without an outcome.
+    pending: usize,
+    /// Bytes of those, and of unread confirmations.
+    bytes: usize,
+    /// Confirmations that the application has not read.
+    unread: usize,
+}
+
+impl<C> TelemetryQueue<C> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, entries: VecDeque::new(), next: 0, expiries: BTreeSet::new(), pending: 0, bytes: 0, unread: 0 }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Whether every message has its outcome.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// Whether a message waits to be submitted.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.next < self.entries.len()
+    }
+
+    /// Whether a message of this size would exceed a bound.
+    pub(crate) fn overflow(&self, size: usize) -> Option<Overflow> {
+        if self.pending + self.unread >= self.bounds.messages {
+            return Some(Overflow::Messages);
+        }
+        (self.bytes + size > self.bounds.bytes).then_some(Overflow::Bytes)
+    }
+
+    /// Appends a message that the caller has checked with [`overflow`](Self::overflow). Ids must ascend.
+    pub(crate) fn push(&mut self, id: OpId, message: Message, confirm: C, expires: Option<Instant>) {
+        self.bytes += message.size();
+        self.pending += 1;
+        if let Some(at) = expires {
+            self.expiries.insert((at, id));
+        }
+        self.entries
+            .push_back(Entry { id, pending: Some(Pending { message, confirm, expires, was_submitted: false }) });
+    }
+
+    /// The next message to submit.
+    pub(crate) fn front_waiting(&mut self) -> Option<(OpId, &Message)> {
+        while self.entries.get(self.next).is_some_and(|entry| entry.pending.is_none()) {
+            self.next += 1;
+        }
+        let entry = self.entries.get(self.next)?;
+        Some((entry.id, &entry.pending.as_ref()?.message))
+    }
+
+    /// The message of [`front_waiting`](Self::front_waiting) is with the transport now.
+    pub(crate) fn mark_submitted(&mut self) {
+        if let Some(pending) = self.entries.get_mut(self.next).and_then(|entry| entry.pending.as_mut()) {
+            pending.was_submitted = true;
+            self.next += 1;
+        }
+    }
+
+    /// The transport has lost everything: all wait again, in their order. Returns how many had been submitted.
+    pub(crate) fn requeue(&mut self) -> usize {
+        let lost = self.entries.iter().take(self.next).filter(|entry| entry.pending.is_some()).count();
+        self.next = 0;
+        lost
+    }
+
+    /// Takes a message out. `None` if it has had its outcome.
+    pub(crate) fn resolve(&mut self, id: OpId) -> Option<Resolved<C>> {
+        let index = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let pending = self.entries[index].pending.take()?;
+        self.pending -= 1;
+        self.bytes -= pending.message.size();
+        if let Some(at) = pending.expires {
+            self.expiries.remove(&(at, id));
+        }
+        while self.entries.front().is_some_and(|entry| entry.pending.is_none()) {
+            self.entries.pop_front();
+            self.next = self.next.saturating_sub(1);
+        }
+        Some(Resolved { id, message: pending.message, confirm: pending.confirm, was_submitted: pending.was_submitted })
+    }
+
+    /// Takes out a message whose deadline has passed.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Resolved<C>> {
+        let (at, id) = self.expiries.first().copied()?;
+        if at > now {
+            return None;
+        }
+        self.resolve(id)
+    }
+
+    /// Takes out the oldest message.
+    pub(crate) fn pop(&mut self) -> Option<Resolved<C>> {
+        let id = self.entries.front()?.id;
+        self.resolve(id)
+    }
+
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// A confirmation of this many bytes waits to be read.
+    pub(crate) fn hold_confirmation(&mut self, bytes: usize) {
+        self.unread += 1;
+        self.bytes += bytes;
+    }
+
+    /// It has been read.
+    pub(crate) fn release_confirmation(&mut self, bytes: usize) {
+        self.unread = self.unread.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// When a message that was accepted at `now` expires: a deadline is missed *after* the time-out, not at it, as in the C
+/// SDK.
+pub(crate) fn expiry(now: Instant, timeout: Duration) -> Option<Instant> {
+    now.checked_add(timeout)?.checked_add(Duration::from_nanos(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(messages: usize, bytes: usize) -> TelemetryQueue<()> {
+        TelemetryQueue::new(Bounds { messages, bytes })
+    }
+
+    fn push(queue: &mut TelemetryQueue<()>, id: u64) {
+        queue.push(OpId(id), Message::new(vec![0; 10]), (), None);
+    }
+
+    fn submit_all(queue: &mut TelemetryQueue<()>) -> Vec<u64> {
+        let mut ids = Vec::new();
+        while let Some((id, _)) = queue.front_waiting() {
+            ids.push(id.0);
+            queue.mark_submitted();
+        }
+        ids
+    }
+
+    #[test]
+    fn both_bounds_hold_until_the_outcome_and_for_unread_confirmations() {
+        let mut queue = queue(2, 25);
+        push(&mut queue, 1);
+        assert_eq!(queue.overflow(15), None);
+        assert_eq!(queue.overflow(16), Some(Overflow::Bytes));
+        push(&mut queue, 2);
+        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        submit_all(&mut queue);
+        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        queue.resolve(OpId(1));
+        queue.hold_confirmation(10);
+        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        queue.release_confirmation(10);
+        assert_eq!(queue.overflow(0), None);
+    }
+
+    #[test]
+    fn after_a_loss_all_unresolved_come_again_in_order_before_the_new() {
+        let mut queue = queue(10, 1000);
+        (1..=4).for_each(|id| push(&mut queue, id));
+        assert_eq!(submit_all(&mut queue), [1, 2, 3, 4]);
+        queue.resolve(OpId(2));
+        push(&mut queue, 5);
+        assert_eq!(queue.requeue(), 3);
+        assert_eq!(submit_all(&mut queue), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn outcomes_out_of_order_leave_no_gap_behind() {
+        let mut queue = queue(10, 1000);
+        (1..=3).for_each(|id| push(&mut queue, id));
+        submit_all(&mut queue);
+        for id in [3, 1, 2] {
+            assert!(queue.resolve(OpId(id)).is_some());
+            assert!(queue.resolve(OpId(id)).is_none(), "an outcome came twice");
+        }
+        assert!(queue.is_drained() && queue.entries.is_empty() && queue.bytes == 0);
+        push(&mut queue, 4);
+        assert_eq!(submit_all(&mut queue), [4]);
+    }
+
+    #[test]
+    fn a_resolved_message_leaves_no_deadline_behind() {
+        let mut queue = queue(10, 1000);
+        let now = Instant::now();
+        queue.push(OpId(1), Message::new("a"), (), expiry(now, Duration::from_secs(1)));
+        queue.resolve(OpId(1));
+        assert_eq!(queue.next_expiry(), None);
+        assert!(queue.pop_expired(now + Duration::from_secs(2)).is_none());
+    }
+
+    #[test]
+    fn a_deadline_is_missed_after_the_timeout_not_at_it() {
+        let mut queue = queue(10, 1000);
+        let now = Instant::now();
+        let timeout = Duration::from_secs(1);
+        queue.push(OpId(1), Message::new("a"), (), expiry(now, timeout));
+        assert!(queue.pop_expired(now + timeout).is_none());
+        assert!(queue.pop_expired(now + timeout + Duration::from_nanos(1)).is_some());
+    }
+}
