@@ -91,7 +91,6 @@ impl<K> Outbox<K> {
     #[doc(alias = "IoTHubClient_LL_SendEventAsync")]
     #[doc(alias = "IoTHubDeviceClient_LL_SendEventAsync")]
     #[doc(alias = "IoTHubDeviceClient_LL_SendTelemetryAsync")]
-    #[expect(clippy::result_large_err, reason = "the error hands the message back")]
     pub fn send_event(&mut self, message: impl Into<Message>) -> Result<(), Refused<Message>> {
         self.enqueue(message.into(), Confirm::Nobody).map(|_| ())
     }
@@ -110,7 +109,6 @@ impl<K> Outbox<K> {
     /// # Ok(()) }
     /// ```
     #[doc(alias = "IOTHUB_CLIENT_EVENT_CONFIRMATION_CALLBACK")]
-    #[expect(clippy::result_large_err, reason = "the error hands the message back")]
     pub fn send_event_with(
         &mut self,
         message: impl Into<Message>,
@@ -121,12 +119,10 @@ impl<K> Outbox<K> {
 
     /// Queues a message as [`send_event`](Self::send_event); the outcome comes as [`Event::Confirmation`] with the id
     /// that is returned here. An unread confirmation takes the room of a message in the queue.
-    #[expect(clippy::result_large_err, reason = "the error hands the message back")]
     pub fn send_event_tracked(&mut self, message: impl Into<Message>) -> Result<OpId, Refused<Message>> {
         self.enqueue(message.into(), Confirm::Event)
     }
 
-    #[expect(clippy::result_large_err, reason = "the error hands the message back")]
     fn enqueue(&mut self, message: Message, confirm: Confirm<K>) -> Result<OpId, Refused<Message>> {
         if let Err(reason) = self.admit(&message) {
             return Err(Refused { value: message, reason });
