@@ -1,0 +1,343 @@
+//! The connect machine: name, addresses, TCP, TLS, stream.
+//!
+//! The machine is [`Stage`]; each variant holds what that stage needs and nothing else. To come: an HTTP CONNECT
+//! proxy is a stage between TCP and TLS, a WebSocket upgrade one after TLS.
+
+mod failure;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use iothub_core::{ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness};
+use rustls_pki_types::ServerName;
+
+use self::failure::Failure;
+use crate::resolve::SystemResolver;
+use crate::stream::Layer;
+use crate::tcp::Socket;
+use crate::tls::{self, HandshakeFailure, TlsSession, VerificationClock};
+use crate::{Connect, Resolve, Stream};
+
+/// Opens TLS connections to an [`Endpoint`].
+///
+/// Each attempt looks the name up anew and tries the addresses in turn, in the resolver's order but with IPv6 and IPv4
+/// taking turns. An address that refuses, stays silent or breaks off makes room for the next; a server's certificate
+/// that does not verify, or a TLS alert, ends the attempt. If every address failed, the error is that of the most
+/// telling failure. Certificates are verified always, against the host of the endpoint (also the SNI) and the wall
+/// clock that is passed in.
+///
+/// ```
+/// use iothub_core::{Endpoint, Now, Trust};
+/// use iothub_net::{Connect, Connector};
+/// use std::time::Duration;
+///
+/// # fn root() -> String {
+/// #     rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
+/// # }
+/// let mut endpoint = Endpoint::new("localhost");
+/// endpoint.trust = Trust::Pem(root());
+/// let mut connector = Connector::new(&endpoint, 8883, Duration::from_secs(30), None)?;
+/// connector.start(Now::system());
+/// // From now on: connector.poll(now) until it is ready.
+/// assert_eq!(connector.port(), 8883);
+/// # Ok::<(), iothub_core::CreateError>(())
+/// ```
+pub struct Connector {
+    host: Arc<str>,
+    port: u16,
+    /// The host, if it is an address already.
+    literal: Option<IpAddr>,
+    server_name: ServerName<'static>,
+    timeout: Duration,
+    resolver: Box<dyn Resolve>,
+    waker: Waker,
+    config: Arc<rustls::ClientConfig>,
+    clock: VerificationClock,
+    stage: Stage,
+}
+
+/// How far an attempt has come. A deadline of `None` is further away than the clock can tell.
+enum Stage {
+    /// No attempt is under way.
+    Idle,
+    /// It has not been polled yet.
+    Started { at: Instant },
+    /// The resolver is at work.
+    Resolving { deadline: Option<Instant> },
+    /// The TCP connection to one address is being made.
+    Tcp { socket: Socket, address: SocketAddr, others: Others, deadline: Option<Instant> },
+    /// TLS is being agreed on.
+    Tls { session: Box<TlsSession>, address: SocketAddr, others: Others, deadline: Option<Instant> },
+}
+
+/// What an attempt can still try, and what has failed so far.
+struct Others {
+    addresses: std::vec::IntoIter<SocketAddr>,
+    worst: Option<Failure>,
+}
+
+/// What one step of the machine leads to.
+enum Step {
+    /// Another stage, which may go on at once.
+    Go(Stage),
+    /// Nothing can move now.
+    Wait(Stage),
+    /// The attempt is over.
+    Over(Result<Stream, ConnectionErrorKind>),
+}
+
+impl Connector {
+    /// Reads the certificates and prepares everything that all connections share.
+    ///
+    /// `default_port` serves unless the endpoint names one. `timeout` limits each stage by itself: the look-up, the TCP
+    /// connection to each address, and TLS on it; an attempt can so take several times as long, which
+    /// [`next_deadline`](Connect::next_deadline) shows stage by stage. Without a `resolver` the operating system's is
+    /// asked, on a thread that lives as long as the look-up.
+    ///
+    /// Fails with [`CreateError::Certificate`], which names the option, and with [`CreateError::Option`] for a host that
+    /// is neither a name nor an address and for a time-out of zero.
+    pub fn new(
+        endpoint: &Endpoint,
+        default_port: u16,
+        timeout: Duration,
+        resolver: Option<Box<dyn Resolve>>,
+    ) -> Result<Self, CreateError> {
+        if timeout.is_zero() {
+            return Err(CreateError::Option {
+                option: "connect_timeout",
+                value: "0 s".to_owned(),
+                allowed: "more than zero",
+            });
+        }
+        // An IPv6 address may come in the brackets that separate it from a port.
+        let host = endpoint.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&endpoint.host);
+        let clock = VerificationClock::default();
+        Ok(Self {
+            host: host.into(),
+            port: endpoint.port.unwrap_or(default_port),
+            literal: host.parse().ok(),
+            server_name: tls::server_name(host)?,
+            timeout,
+            resolver: resolver.unwrap_or_else(|| Box::new(SystemResolver::new())),
+            waker: Waker::noop().clone(),
+            config: tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?,
+            clock,
+            stage: Stage::Idle,
+        })
+    }
+
+    fn step(&mut self, stage: Stage, now: Now) -> Step {
+        match stage {
+            Stage::Idle => Step::Wait(Stage::Idle),
+            Stage::Started { .. } => match self.literal {
+                Some(address) => self.next_address(Others::new(vec![(address, self.port).into()]), now),
+                None => Step::Go(Stage::Resolving { deadline: self.deadline(now) }),
+            },
+            Stage::Resolving { deadline } => self.resolve(deadline, now),
+            Stage::Tcp { socket, address, others, deadline } => self.connect(socket, address, others, deadline, now),
+            Stage::Tls { session, address, others, deadline } => {
+                self.handshake(session, address, others, deadline, now)
+            }
+        }
+    }
+
+    fn resolve(&mut self, deadline: Option<Instant>, now: Now) -> Step {
+        match self.resolver.resolve(&self.host, self.port, &self.waker) {
+            Poll::Ready(Ok(addresses)) if addresses.is_empty() => {
+                Step::Over(Err(ConnectionErrorKind::Dns { detail: "it has no address".to_owned() }))
+            }
+            Poll::Ready(Ok(addresses)) => {
+                tracing::debug!(host = %self.host, ?addresses, "looked up");
+                self.next_address(Others::new(addresses), now)
+            }
+            Poll::Ready(Err(detail)) => Step::Over(Err(ConnectionErrorKind::Dns { detail })),
+            Poll::Pending if is_over(deadline, now) => Step::Over(Err(self.timed_out(ConnectStage::Resolve))),
+            Poll::Pending => Step::Wait(Stage::Resolving { deadline }),
+        }
+    }
+
+    /// Begins with the next address, or gives up when there is none.
+    fn next_address(&self, mut others: Others, now: Now) -> Step {
+        while let Some(address) = others.addresses.next() {
+            tracing::debug!(host = %self.host, %address, "connecting");
+            match Socket::connect(address) {
+                Ok(socket) => {
+                    return Step::Go(Stage::Tcp { socket, address, others, deadline: self.deadline(now) });
+                }
+                Err(error) => others.note(Failure::not_tried(address, &error)),
+            }
+        }
+        Step::Over(Err(others.verdict()))
+    }
+
+    fn failed(&self, mut others: Others, failure: Failure, now: Now) -> Step {
+        tracing::debug!(host = %self.host, failure = %failure.kind, "an address failed");
+        others.note(failure);
+        self.next_address(others, now)
+    }
+
+    fn connect(
+        &self,
+        socket: Socket,
+        address: SocketAddr,
+        others: Others,
+        deadline: Option<Instant>,
+        now: Now,
+    ) -> Step {
+        match socket.poll_connected() {
+            Poll::Ready(Ok(())) => match TlsSession::new(&self.config, &self.server_name, socket) {
+                Ok(session) => {
+                    Step::Go(Stage::Tls { session: Box::new(session), address, others, deadline: self.deadline(now) })
+                }
+                Err(error) => Step::Over(Err(tls::handshake_error(&error))),
+            },
+            Poll::Ready(Err(error)) => self.failed(others, Failure::tcp(address, &error), now),
+            Poll::Pending if is_over(deadline, now) => {
+                self.failed(others, Failure::tcp_silent(self.timed_out(ConnectStage::Tcp)), now)
+            }
+            Poll::Pending => Step::Wait(Stage::Tcp { socket, address, others, deadline }),
+        }
+    }
+
+    fn handshake(
+        &self,
+        mut session: Box<TlsSession>,
+        address: SocketAddr,
+        others: Others,
+        deadline: Option<Instant>,
+        now: Now,
+    ) -> Step {
+        match session.poll_handshake() {
+            Poll::Ready(Ok(())) => {
+                tracing::debug!(host = %self.host, %address, version = ?session.version(), "connected");
+                Step::Over(Ok(Stream::new(self.host.clone(), self.port, session)))
+            }
+            Poll::Ready(Err(HandshakeFailure::Tls(error))) => {
+                session.shutdown();
+                Step::Over(Err(tls::handshake_error(&error)))
+            }
+            Poll::Ready(Err(HandshakeFailure::Io(error))) => {
+                self.failed(others, Failure::tls_broken(address, &error), now)
+            }
+            Poll::Ready(Err(HandshakeFailure::Closed)) => self.failed(others, Failure::tls_closed(), now),
+            Poll::Pending if is_over(deadline, now) => {
+                self.failed(others, Failure::tls_silent(self.timed_out(ConnectStage::Tls)), now)
+            }
+            Poll::Pending => Step::Wait(Stage::Tls { session, address, others, deadline }),
+        }
+    }
+
+    fn deadline(&self, now: Now) -> Option<Instant> {
+        now.mono.checked_add(self.timeout)
+    }
+
+    fn timed_out(&self, stage: ConnectStage) -> ConnectionErrorKind {
+        ConnectionErrorKind::TimedOut { stage, after: self.timeout }
+    }
+}
+
+impl Connect for Connector {
+    fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn set_waker(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
+    }
+
+    fn start(&mut self, now: Now) {
+        self.resolver.begin(now);
+        self.stage = Stage::Started { at: now.mono };
+    }
+
+    fn poll(&mut self, now: Now) -> Poll<Result<Stream, ConnectionError>> {
+        self.clock.set(now.wall);
+        loop {
+            let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+            match self.step(stage, now) {
+                Step::Go(stage) => self.stage = stage,
+                Step::Wait(stage) => {
+                    self.stage = stage;
+                    return Poll::Pending;
+                }
+                Step::Over(outcome) => {
+                    let outcome = outcome.map_err(|kind| ConnectionError::new(self.host.clone(), self.port, kind));
+                    return Poll::Ready(outcome);
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self) {
+        self.stage = Stage::Idle;
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Idle => None,
+            Stage::Started { at } => Some(*at),
+            Stage::Resolving { deadline } | Stage::Tcp { deadline, .. } | Stage::Tls { deadline, .. } => *deadline,
+        }
+    }
+
+    fn readiness(&self, out: &mut Vec<Readiness>) {
+        match &self.stage {
+            // The resolver's thread uses the waker.
+            Stage::Idle | Stage::Started { .. } | Stage::Resolving { .. } => {}
+            Stage::Tcp { socket, .. } => socket.readiness(false, true, out),
+            Stage::Tls { session, .. } => session.readiness(session.wants_write(), out),
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({}:{})", self.host, self.port)
+    }
+}
+
+impl Others {
+    fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses: interleave(addresses).into_iter(), worst: None }
+    }
+
+    /// Remembers a failure if it tells more than those before it.
+    fn note(&mut self, failure: Failure) {
+        if self.worst.as_ref().is_none_or(|worst| failure.weight > worst.weight) {
+            self.worst = Some(failure);
+        }
+    }
+
+    fn verdict(self) -> ConnectionErrorKind {
+        match self.worst {
+            Some(failure) => failure.kind,
+            None => ConnectionErrorKind::Dns { detail: "it has no address".to_owned() },
+        }
+    }
+}
+
+/// Lets IPv6 and IPv4 take turns, beginning with the family of the first address and keeping the order within each, so
+/// that a dead family costs one time-out before the other gets its chance (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut ordered = Vec::with_capacity(addresses.len());
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    for address in first {
+        ordered.push(address);
+        ordered.extend(second.next());
+    }
+    ordered.extend(second);
+    ordered
+}
+
+fn is_over(deadline: Option<Instant>, now: Now) -> bool {
+    deadline.is_some_and(|deadline| now.mono >= deadline)
+}

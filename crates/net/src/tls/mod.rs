@@ -1,0 +1,11 @@
+//! TLS by rustls with ring; no type of theirs leaves this crate.
+
+mod clock;
+mod config;
+mod error;
+mod session;
+
+pub(crate) use clock::VerificationClock;
+pub(crate) use config::{client_config, server_name};
+pub(crate) use error::handshake_error;
+pub(crate) use session::{HandshakeFailure, TlsSession};
