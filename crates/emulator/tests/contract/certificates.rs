@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::support::packets::Connect;
 use crate::support::peer::Peer;
 use crate::support::sas;
-use crate::support::tls::{TlsOptions, certificates};
+use crate::support::tls::{TLS_1_2, TLS_1_3, TlsOptions, certificates};
 
 /// A certificate that nobody but itself vouches for.
 struct SelfSigned {
@@ -22,19 +22,10 @@ impl SelfSigned {
     fn new(common_name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, common_name.to_owned());
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name.to_owned());
         let certificate = params.self_signed(&key).unwrap();
-        let thumbprint = Sha256::digest(certificate.der())
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
-        Self {
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            thumbprint,
-        }
+        let thumbprint = Sha256::digest(certificate.der()).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), thumbprint }
     }
 
     fn presented(&self) -> TlsOptions {
@@ -71,10 +62,7 @@ fn thumbprint(primary: &SelfSigned, secondary: Option<&SelfSigned>) -> DeviceAut
 fn m_e02_a_client_certificate_is_asked_for_but_not_required() {
     let hub = Emulator::start().unwrap();
     let device = hub.create_device("dev").unwrap();
-    for options in [
-        TlsOptions::default().only(&[&rustls::version::TLS12]),
-        TlsOptions::default().only(&[&rustls::version::TLS13]),
-    ] {
+    for options in [TlsOptions::default().only(TLS_1_2), TlsOptions::default().only(TLS_1_3)] {
         let mut peer = Peer::open_with(&hub, &options).unwrap();
         assert!(options.was_asked_for_a_certificate());
         peer.connect(&Connect::of(&hub, &device));
@@ -89,7 +77,7 @@ fn m_e02_a_device_with_a_certificate_gets_in_by_either_thumbprint() {
     assert_eq!(answer(&hub, "x509", &first.presented()), Some(0));
     assert_eq!(answer(&hub, "x509", &second.presented()), Some(0));
     assert_eq!(answer(&hub, "x509", &stranger.presented()), Some(5));
-    for version in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
+    for version in [TLS_1_2, TLS_1_3] {
         assert_eq!(answer(&hub, "x509", &first.presented().only(version)), Some(0));
     }
 }
@@ -119,7 +107,7 @@ fn m_e02_a_device_with_a_key_is_refused_with_a_certificate_in_its_place() {
     hub.create_device("dev").unwrap();
     assert_eq!(answer(&hub, "dev", &SelfSigned::new("dev").presented()), Some(5));
     let issued = hub.issue_device_certificate("dev").unwrap();
-    let options = TlsOptions::default().presenting(&issued.certificate_pem, issued.private_key_pem.expose());
+    let options = TlsOptions::default().presenting(&issued.certificate_pem, &issued.private_key_pem);
     assert_eq!(answer(&hub, "dev", &options), Some(5));
 }
 
@@ -129,7 +117,7 @@ fn m_e02_a_certificate_of_a_trusted_authority_opens_only_its_own_device() {
     hub.create_device_with("ca-dev", DeviceAuth::CertificateAuthority).unwrap();
     hub.create_device_with("ca-other", DeviceAuth::CertificateAuthority).unwrap();
     let issued = hub.issue_device_certificate("ca-dev").unwrap();
-    let options = TlsOptions::default().presenting(&issued.certificate_pem, issued.private_key_pem.expose());
+    let options = TlsOptions::default().presenting(&issued.certificate_pem, &issued.private_key_pem);
     assert_eq!(answer(&hub, "ca-dev", &options), Some(0));
     assert_eq!(answer(&hub, "ca-other", &options), Some(5));
     assert_eq!(answer(&hub, "ca-dev", &SelfSigned::new("ca-dev").presented()), Some(5));
@@ -140,12 +128,9 @@ fn m_e02_a_certificate_of_a_trusted_authority_opens_only_its_own_device() {
 fn m_e02_an_issued_certificate_serves_by_thumbprint_too() {
     let hub = Emulator::start().unwrap();
     let issued = hub.issue_device_certificate("x509").unwrap();
-    let auth = DeviceAuth::Thumbprint {
-        primary: issued.thumbprint.clone(),
-        secondary: None,
-    };
+    let auth = DeviceAuth::Thumbprint { primary: issued.thumbprint.clone(), secondary: None };
     hub.create_device_with("x509", auth).unwrap();
-    let options = TlsOptions::default().presenting(&issued.certificate_pem, issued.private_key_pem.expose());
+    let options = TlsOptions::default().presenting(&issued.certificate_pem, &issued.private_key_pem);
     assert_eq!(answer(&hub, "x509", &options), Some(0));
     assert!(!format!("{issued:?}").contains("PRIVATE KEY"), "the key is not in the Debug text");
 }
@@ -156,10 +141,8 @@ fn m_e02_a_certificate_without_its_private_key_is_worth_nothing() {
     let certificate = SelfSigned::new("x509");
     hub.create_device_with("x509", thumbprint(&certificate, None)).unwrap();
     let thief = SelfSigned::new("x509");
-    for version in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
-        let options = TlsOptions::default()
-            .presenting(&certificate.certificate_pem, &thief.key_pem)
-            .only(version);
+    for version in [TLS_1_2, TLS_1_3] {
+        let options = TlsOptions::default().presenting(&certificate.certificate_pem, &thief.key_pem).only(version);
         assert_eq!(answer(&hub, "x509", &options), None);
     }
     assert!(!hub.connected("x509"));
@@ -169,10 +152,7 @@ fn m_e02_a_certificate_without_its_private_key_is_worth_nothing() {
 fn m_e02_thumbprints_are_compared_without_regard_to_case() {
     let hub = Emulator::start().unwrap();
     let certificate = SelfSigned::new("x509");
-    let auth = DeviceAuth::Thumbprint {
-        primary: certificate.thumbprint.to_lowercase(),
-        secondary: None,
-    };
+    let auth = DeviceAuth::Thumbprint { primary: certificate.thumbprint.to_lowercase(), secondary: None };
     hub.create_device_with("x509", auth).unwrap();
     assert_eq!(answer(&hub, "x509", &certificate.presented()), Some(0));
 }

@@ -55,10 +55,8 @@ fn m_e04_the_secondary_key_is_as_good_as_the_primary() {
 fn m_e04_given_keys_are_the_keys() {
     let hub = Emulator::start().unwrap();
     let key = "c2l4dGVlbiBieXRlcyBvZiBrZXk=";
-    let auth = DeviceAuth::SymmetricKey {
-        primary: key.into(),
-        secondary: "YW5vdGhlciBrZXkgb2YgdGhlIGRldmljZQ==".into(),
-    };
+    let auth =
+        DeviceAuth::SymmetricKey { primary: key.into(), secondary: "YW5vdGhlciBrZXkgb2YgdGhlIGRldmljZQ==".into() };
     let device = hub.create_device_with("dev", auth).unwrap();
     assert_eq!(primary_key(&device), key);
     let token = Token::new("localhost/devices/dev", key, hub.now() + HOUR);
@@ -75,15 +73,8 @@ fn m_e04_whatever_is_wrong_with_a_connect_the_answer_is_5_and_the_end() {
     let token = |resource: &str, key: &str| Token::new(resource, key, hub.now() + HOUR).text();
     let right = token("localhost/devices/dev", &key);
     let (before_signature, _) = right.split_once("sig=").unwrap();
-    let without_password = Connect {
-        password: None,
-        ..good.clone()
-    };
-    let without_user_name = Connect {
-        user_name: None,
-        password: None,
-        ..good.clone()
-    };
+    let without_password = Connect { password: None, ..good.clone() };
+    let without_user_name = Connect { user_name: None, password: None, ..good.clone() };
 
     let wrong: Vec<(&str, Connect)> = vec![
         ("the client id is another device's", good.clone().client_id("dev2")),
@@ -100,10 +91,16 @@ fn m_e04_whatever_is_wrong_with_a_connect_the_answer_is_5_and_the_end() {
         ),
         ("the key is another device's", good.clone().password(&token("localhost/devices/dev", &primary_key(&other)))),
         ("the audience is another device", good.clone().password(&token("localhost/devices/dev2", &key))),
-        ("the audience is a device whose name starts alike", good.clone().password(&token("localhost/devices/de", &key))),
+        (
+            "the audience is a device whose name starts alike",
+            good.clone().password(&token("localhost/devices/de", &key)),
+        ),
         ("the audience is another hub", good.clone().password(&token("elsewhere/devices/dev", &key))),
         ("the audience is below the device", good.clone().password(&token("localhost/devices/dev/modules/mod", &key))),
-        ("the token has expired", good.clone().password(&Token::new("localhost/devices/dev", &key, hub.now() - HOUR).text())),
+        (
+            "the token has expired",
+            good.clone().password(&Token::new("localhost/devices/dev", &key, hub.now() - HOUR).text()),
+        ),
         ("the signature is missing", good.clone().password(before_signature)),
         ("the signature is empty", good.clone().password(&right.replace(signature(&right), ""))),
         ("the signature is not base64", good.clone().password(&right.replace(signature(&right), "%%%"))),

@@ -3,13 +3,13 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use iothub_emulator::{Activity, Config, Emulator};
+use iothub_emulator::{Activity, Config, Emulator, TlsVersion};
 use rumqttc::mqttbytes::v4::Packet;
 use rustls::ProtocolVersion;
 
 use crate::support::packets::{self, Connect};
 use crate::support::peer::{Peer, open_tcp, read_to_end};
-use crate::support::tls::TlsOptions;
+use crate::support::tls::{TLS_1_2, TLS_1_3, TlsOptions};
 use crate::support::{hub_with_manual_clock, manual_clock, start};
 
 #[test]
@@ -17,26 +17,18 @@ fn m_e01_tls_1_2_and_tls_1_3_are_served() {
     let hub = Emulator::start().unwrap();
     let device = hub.create_device("dev").unwrap();
     let versions = [
-        (TlsOptions::default().only(&[&rustls::version::TLS12]), ProtocolVersion::TLSv1_2, "1.2"),
-        (TlsOptions::default().only(&[&rustls::version::TLS13]), ProtocolVersion::TLSv1_3, "1.3"),
+        (TlsOptions::default().only(TLS_1_2), ProtocolVersion::TLSv1_2, TlsVersion::Tls12),
+        (TlsOptions::default().only(TLS_1_3), ProtocolVersion::TLSv1_3, TlsVersion::Tls13),
     ];
-    for (options, version, name) in versions {
+    for (options, version, on_record) in versions {
         let mut peer = Peer::open_with(&hub, &options).unwrap();
         assert_eq!(peer.tls_version(), version);
         peer.connect(&Connect::of(&hub, &device));
         peer.expect_quiet();
-        let recorded = hub
-            .activity("dev")
-            .into_iter()
-            .rev()
-            .find_map(|activity| match activity {
-                Activity::Connected { tls_version, .. } => Some(tls_version),
-                _ => None,
-            });
-        assert!(
-            format!("{recorded:?}").contains(name) || format!("{recorded:?}").contains(&name.replace('.', "_")),
-            "the record says TLS {name}: {recorded:?}"
-        );
+        assert!(hub.activity("dev").iter().any(|activity| matches!(
+            activity,
+            Activity::Connected { tls_version, .. } if *tls_version == Some(on_record)
+        )));
     }
 }
 
@@ -67,10 +59,7 @@ fn m_e01_other_protocol_names_and_levels_are_not_served() {
     let device = hub.create_device("dev").unwrap();
     for protocol in [("MQIsdp", 3), ("MQTT", 3), ("MQTT", 5), ("mqtt", 4), ("", 4)] {
         let mut peer = Peer::open(&hub);
-        let connect = Connect {
-            protocol,
-            ..Connect::of(&hub, &device)
-        };
+        let connect = Connect { protocol, ..Connect::of(&hub, &device) };
         peer.send(&connect.encode());
         let accepted = peer
             .read_until_closed()
@@ -127,7 +116,7 @@ fn m_e09_half_a_connect_or_no_tls_handshake_is_no_connect_either() {
     Peer::connected(&hub, &device).disconnect();
 
     hub.advance_clock(Duration::from_secs(61));
-    assert_eq!(read_to_end(&mut silent), []);
+    assert!(read_to_end(&mut silent).is_empty());
     half.expect_closed_without_packet();
 }
 

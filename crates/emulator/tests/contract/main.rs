@@ -10,14 +10,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod audit;
 mod c2d_delivery;
+mod c2d_outcomes;
 mod c2d_queue;
 mod certificates;
 mod credentials;
+mod drop_points;
 mod handshake;
 mod lifetime;
 mod list;
+mod official_sdks;
 mod properties;
 mod robustness;
 mod sessions;

@@ -36,11 +36,7 @@ fn m_e05_session_present_only_with_a_stored_session() {
         .activity("dev")
         .iter()
         .filter_map(|activity| match activity {
-            Activity::Connected {
-                clean_session,
-                session_present,
-                ..
-            } => Some((*clean_session, *session_present)),
+            Activity::Connected { clean_session, session_present, .. } => Some((*clean_session, *session_present)),
             _ => None,
         })
         .collect();
@@ -103,9 +99,7 @@ fn m_e05_a_session_can_be_lost_on_demand() {
     peer.subscribe(&[(DEVICEBOUND, 1)]);
     peer.disconnect();
 
-    hub.inject(Fault::SessionLost {
-        device: Some("dev".into()),
-    });
+    hub.inject_for("dev", Fault::SessionLost);
     let mut peer = Peer::open(&hub);
     assert!(!peer.connect(&connect));
     assert_eq!(hub.pending_faults(), 0);
@@ -177,11 +171,7 @@ fn m_e07_the_newest_connection_displaces_the_older_without_a_packet() {
     second.expect_closed_without_packet();
     third.expect_quiet();
     assert!(hub.connected("dev"));
-    let ended = hub
-        .activity("dev")
-        .iter()
-        .filter(|activity| matches!(activity, Activity::Disconnected { .. }))
-        .count();
+    let ended = hub.activity("dev").iter().filter(|activity| matches!(activity, Activity::Disconnected { .. })).count();
     assert_eq!(ended, 2);
 }
 
@@ -230,9 +220,7 @@ fn m_e07_other_identities_are_not_affected() {
     let mut first = Peer::connected(&hub, &device);
     let mut second = Peer::connected(&hub, &other);
     // A module of the device is another identity: here an unknown one, whose refusal leaves the device alone.
-    let module = Connect::of(&hub, &device)
-        .client_id("dev/mod")
-        .user_name("localhost/dev/mod/?api-version=2021-04-12");
+    let module = Connect::of(&hub, &device).client_id("dev/mod").user_name("localhost/dev/mod/?api-version=2021-04-12");
     assert_eq!(Peer::open(&hub).ask(&module).code as u8, 5);
     first.expect_quiet();
     second.expect_quiet();

@@ -1,21 +1,18 @@
 //! The user name of a CONNECT: every form the official SDKs and the documents use (E3).
 
-use iothub_emulator::{Activity, Emulator, Hub};
+use iothub_emulator::{Activity, Config, Emulator, Hub};
 
 use crate::support::packets::Connect;
 use crate::support::peer::Peer;
+use crate::support::start;
 
 /// The api-version and the client type that the hub recorded for the last connection of `dev`.
-fn recorded(hub: &Hub) -> (String, Option<String>) {
+fn recorded(hub: &Hub) -> (Option<String>, Option<String>) {
     hub.activity("dev")
         .iter()
         .rev()
         .find_map(|activity| match activity {
-            Activity::Connected {
-                api_version,
-                client_type,
-                ..
-            } => Some((api_version.clone(), client_type.clone())),
+            Activity::Connected { api_version, client_type, .. } => Some((api_version.clone(), client_type.clone())),
             _ => None,
         })
         .expect("the connection is on record")
@@ -130,7 +127,7 @@ fn m_e03_every_form_of_the_user_name_is_understood() {
         let mut peer = Peer::open(&hub);
         peer.connect(&Connect::of(&hub, &device).user_name(form.user_name));
         let (api_version, client_type) = recorded(&hub);
-        assert_eq!(api_version, form.api_version, "{}", form.user_name);
+        assert_eq!(api_version.as_deref(), Some(form.api_version), "{}", form.user_name);
         assert_eq!(client_type.as_deref(), form.client_type, "{}", form.user_name);
         assert_eq!(model(&hub, &mut peer).as_deref(), form.model, "{}", form.user_name);
     }
@@ -158,7 +155,7 @@ fn m_e03_a_device_id_is_taken_as_it_stands_and_not_decoded() {
 }
 
 #[test]
-fn m_e03_a_user_name_that_names_no_identity_or_no_version_is_refused() {
+fn m_e03_a_user_name_that_names_no_identity_is_refused() {
     let hub = Emulator::start().unwrap();
     let device = hub.create_device("dev").unwrap();
     for name in [
@@ -170,11 +167,6 @@ fn m_e03_a_user_name_that_names_no_identity_or_no_version_is_refused() {
         "localhost/dev/",
         "localhost/?api-version=2021-04-12",
         "localhost//?api-version=2021-04-12",
-        "localhost/dev/?",
-        "localhost/dev/?api-version=",
-        "localhost/dev/?api-version=%20",
-        "localhost/dev/?DeviceClientType=me",
-        "localhost/dev/?API-VERSION=2021-04-12",
         "localhost/DEV/?api-version=2021-04-12",
         "localhost/dev/mod/?api-version=2021-04-12",
         "localhost/dev/mod/more/?api-version=2021-04-12",
@@ -183,5 +175,25 @@ fn m_e03_a_user_name_that_names_no_identity_or_no_version_is_refused() {
         let answer = peer.ask(&Connect::of(&hub, &device).user_name(name));
         assert_eq!(answer.code as u8, 5, "{name:?}");
         peer.expect_closed_without_packet();
+    }
+}
+
+#[test]
+fn m_e03_a_missing_api_version_is_let_in_as_the_cloud_does_or_refused_as_the_gateway_does() {
+    let names = [
+        "localhost/dev/?",
+        "localhost/dev/?DeviceClientType=me",
+        "localhost/dev/?API-VERSION=2021-04-12",
+        "localhost/dev/?api-version",
+        "localhost/dev/?api-version=",
+        "localhost/dev/?api-version=%20",
+    ];
+    for (require, code) in [(false, 0), (true, 5)] {
+        let hub = start(Config::new().with_require_api_version(require));
+        let device = hub.create_device("dev").unwrap();
+        for name in names {
+            let answer = Peer::open(&hub).ask(&Connect::of(&hub, &device).user_name(name));
+            assert_eq!(answer.code as u8, code, "{name:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! What the tests of one concern need and no other does stays with those tests.
 
 pub(crate) mod bag;
+pub(crate) mod c2d;
 pub(crate) mod packets;
 pub(crate) mod peer;
 pub(crate) mod sas;
@@ -39,6 +40,5 @@ pub(crate) fn start(config: Config) -> Emulator {
 /// Waits until the hub itself knows that the device's connection is gone.
 pub(crate) fn wait_until_gone(hub: &Hub, device: &str) {
     let what = format!("the connection of {device} to end");
-    hub.wait_until(LIMIT, &what, |hub| !hub.connected(device))
-        .expect("the connection ends");
+    hub.wait_until(LIMIT, &what, |hub| !hub.connected(device)).expect("the connection ends");
 }

@@ -35,12 +35,7 @@ pub(crate) struct Will {
 
 impl Will {
     pub(crate) fn new(topic: &str, body: &[u8]) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            body: body.to_vec(),
-            qos: 1,
-            retain: false,
-        }
+        Self { topic: topic.to_owned(), body: body.to_vec(), qos: 1, retain: false }
     }
 }
 
@@ -49,10 +44,7 @@ impl Connect {
     pub(crate) fn of(hub: &Hub, device: &Device) -> Self {
         let resource = format!("{}/devices/{}", hub.host_name(), device.id);
         let token = sas::valid_for_an_hour(&resource, &primary_key(device), hub.now());
-        Self {
-            password: Some(token),
-            ..Self::without_password(hub, &device.id)
-        }
+        Self { password: Some(token), ..Self::without_password(hub, &device.id) }
     }
 
     /// As `of`, with a token that ends after `lifetime` of the hub's time.

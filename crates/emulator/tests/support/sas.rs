@@ -87,10 +87,7 @@ pub(crate) fn sign(key: &str, text: &str) -> String {
 }
 
 pub(crate) fn seconds(moment: SystemTime) -> u64 {
-    moment
-        .duration_since(UNIX_EPOCH)
-        .expect("the moment is after 1970")
-        .as_secs()
+    moment.duration_since(UNIX_EPOCH).expect("the moment is after 1970").as_secs()
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986, with upper-case hex.

@@ -11,6 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
+pub(crate) static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+pub(crate) static TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
 /// What a peer brings to the handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsOptions {
@@ -20,10 +23,7 @@ pub(crate) struct TlsOptions {
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self {
-            versions: rustls::ALL_VERSIONS,
-            certificate: Arc::new(Presented::default()),
-        }
+        Self { versions: rustls::ALL_VERSIONS, certificate: Arc::new(Presented::default()) }
     }
 }
 
@@ -38,10 +38,8 @@ impl TlsOptions {
         let chain = certificates(chain_pem);
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("the key is PEM");
         let key = ring::sign::any_supported_type(&key).expect("ring can sign with the key");
-        self.certificate = Arc::new(Presented {
-            asked: AtomicBool::new(false),
-            key: Some(Arc::new(CertifiedKey::new(chain, key))),
-        });
+        self.certificate =
+            Arc::new(Presented { asked: AtomicBool::new(false), key: Some(Arc::new(CertifiedKey::new(chain, key))) });
         self
     }
 
@@ -65,9 +63,8 @@ impl TlsOptions {
 }
 
 pub(crate) fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .expect("the certificates are PEM");
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("the certificates are PEM");
     assert!(!certificates.is_empty(), "the PEM text holds no certificate");
     certificates
 }
