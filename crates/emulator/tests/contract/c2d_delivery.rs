@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use iothub_emulator::{
-    Activity, C2dMessage, C2dResult, C2dState, Config, Emulator, FeedbackMode, Hub, HubError, OutOfOrderPuback,
-    PubackEffect,
+    Activity, C2dMessage, C2dResult, C2dState, Config, DisconnectReason, Emulator, FeedbackMode, Hub, HubError,
+    OutOfOrderPuback, PubackEffect,
 };
 use rumqttc::mqttbytes::QoS;
 
 use crate::support::bag::{self, Pair, pair};
 use crate::support::c2d::{listener, send};
-use crate::support::{LIMIT, hub_with_manual_clock, start};
+use crate::support::{LIMIT, hub_with_manual_clock, start, why_it_ended};
 
 const PREFIX: &str = "devices/dev/messages/devicebound/";
 
@@ -174,6 +174,7 @@ fn m_e24_a_puback_out_of_order_can_close_instead() {
     let [_, second] = [0; 2].map(|_| peer.expect_publish().pkid);
     peer.puback(second);
     peer.expect_closed_without_packet();
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::PubackOutOfOrder { packet_id: second });
     assert_eq!(completed(&hub), Vec::<String>::new());
 }
 

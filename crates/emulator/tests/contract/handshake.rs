@@ -3,14 +3,14 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use iothub_emulator::{Activity, Config, Emulator, TlsVersion};
+use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, TlsVersion};
 use rumqttc::mqttbytes::v4::Packet;
 use rustls::ProtocolVersion;
 
 use crate::support::packets::{self, Connect};
 use crate::support::peer::{Peer, open_tcp, read_to_end};
 use crate::support::tls::{TLS_1_2, TLS_1_3, TlsOptions};
-use crate::support::{hub_with_manual_clock, manual_clock, start};
+use crate::support::{LIMIT, hub_with_manual_clock, manual_clock, start, why_it_ended};
 
 #[test]
 fn m_e01_tls_1_2_and_tls_1_3_are_served() {
@@ -103,6 +103,9 @@ fn m_e09_without_a_connect_the_connection_ends_after_60_seconds() {
     hub.advance_clock(Duration::from_secs(2));
     late.expect_closed_without_packet();
     in_time.expect_quiet();
+    let ended =
+        |activity: &Activity| matches!(activity, Activity::Disconnected { why: DisconnectReason::ConnectTimeout, .. });
+    hub.wait_until(LIMIT, "the end to be on record", |hub| hub.unattributed_activity().iter().any(ended)).unwrap();
 }
 
 #[test]
@@ -138,6 +141,7 @@ fn m_e09_a_second_connect_closes() {
     let mut peer = Peer::connected_as(&hub, &connect);
     peer.send(&connect.encode());
     peer.expect_closed_without_packet();
+    assert!(matches!(why_it_ended(&hub, "dev"), DisconnectReason::ProtocolViolation(_)));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use iothub_emulator::{Activity, Emulator, Hub, TelemetryRecord};
+use iothub_emulator::{Activity, DisconnectReason, Emulator, Hub, TelemetryRecord};
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::{self, Connect, PINGREQ, Will};
 use crate::support::peer::Peer;
-use crate::support::{LIMIT, hub_with_manual_clock, manual_clock, start, wait_until_gone};
+use crate::support::{LIMIT, hub_with_manual_clock, manual_clock, start, wait_until_gone, why_it_ended};
 
 const EVENTS: &str = "devices/dev/messages/events/";
 
@@ -31,7 +31,7 @@ fn m_e08_silence_of_one_and_a_half_keep_alives_ends_the_connection() {
     peer.expect_quiet();
     hub.advance_clock(Duration::from_millis(15_100));
     peer.expect_closed_without_packet();
-    wait_until_gone(&hub, "dev");
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::KeepAliveExpired);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn m_e10_after_a_disconnect_there_is_no_will() {
     let device = hub.create_device("dev").unwrap();
     let connect = Connect::of(&hub, &device).will(Will::new(EVENTS, b"farewell"));
     Peer::connected_as(&hub, &connect).disconnect();
-    wait_until_gone(&hub, "dev");
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::ByDevice);
     let mut peer = Peer::connected(&hub, &device);
     peer.publish(EVENTS, b"after it");
     let bodies: Vec<_> = hub.telemetry("dev").into_iter().map(|record| record.body).collect();
@@ -141,17 +141,38 @@ fn m_e10_after_a_disconnect_there_is_no_will() {
 #[test]
 fn m_e10_whatever_the_hub_ends_a_connection_for_its_will_is_published_once() {
     type End = fn(&Hub, &mut Peer);
-    let ends: [(&str, End); 5] = [
-        ("the hub disconnects", |hub, _| assert!(hub.disconnect_device("dev").unwrap())),
-        ("the device is disabled", |hub, _| hub.set_device_enabled("dev", false).unwrap()),
-        ("a topic is unknown", |_, peer| peer.send(&packets::publish("nowhere", 1, 0, 1, b""))),
-        ("a second CONNECT comes", |hub, peer| {
-            let device = hub.device("dev").unwrap();
-            peer.send(&Connect::of(hub, &device).encode());
-        }),
-        ("a packet is malformed", |_, peer| peer.send(&[0xF0, 0x00])),
+    type Reason = fn(&DisconnectReason) -> bool;
+    let ends: [(&str, End, Reason); 5] = [
+        (
+            "the hub disconnects",
+            |hub, _| assert!(hub.disconnect_device("dev").unwrap()),
+            |why| matches!(why, DisconnectReason::ByService),
+        ),
+        (
+            "the device is disabled",
+            |hub, _| hub.set_device_enabled("dev", false).unwrap(),
+            |why| matches!(why, DisconnectReason::DeviceDisabled),
+        ),
+        (
+            "a topic is unknown",
+            |_, peer| peer.send(&packets::publish("nowhere", 1, 0, 1, b"")),
+            |why| matches!(why, DisconnectReason::UnknownTopic(topic) if topic == "nowhere"),
+        ),
+        (
+            "a second CONNECT comes",
+            |hub, peer| {
+                let device = hub.device("dev").unwrap();
+                peer.send(&Connect::of(hub, &device).encode());
+            },
+            |why| matches!(why, DisconnectReason::ProtocolViolation(_)),
+        ),
+        (
+            "a packet is malformed",
+            |_, peer| peer.send(&[0xF0, 0x00]),
+            |why| matches!(why, DisconnectReason::ProtocolViolation(_)),
+        ),
     ];
-    for (what, end) in ends {
+    for (what, end, expected) in ends {
         let hub = Emulator::start().unwrap();
         let device = hub.create_device("dev").unwrap();
         let connect = Connect::of(&hub, &device).will(Will::new(EVENTS, b"farewell"));
@@ -159,7 +180,8 @@ fn m_e10_whatever_the_hub_ends_a_connection_for_its_will_is_published_once() {
         end(&hub, &mut peer);
         peer.expect_closed_without_packet();
         hub.wait_for_telemetry("dev", 1, LIMIT).unwrap();
-        wait_until_gone(&hub, "dev");
+        let why = why_it_ended(&hub, "dev");
+        assert!(expected(&why), "{what}: {why:?}");
         hub.set_device_enabled("dev", true).unwrap();
         Peer::connected(&hub, &device).publish(EVENTS, b"after it");
         let bodies: Vec<_> = hub.telemetry("dev").into_iter().map(|record| record.body).collect();

@@ -1,6 +1,6 @@
 //! Sessions that outlive their connection, and connections that displace each other (E5, E6, E7).
 
-use iothub_emulator::{Activity, C2dMessage, Emulator, Fault};
+use iothub_emulator::{Activity, C2dMessage, ConnectionId, DisconnectReason, Emulator, Fault};
 use rumqttc::mqttbytes::QoS;
 
 use crate::support::packets::{Connect, Will};
@@ -171,8 +171,16 @@ fn m_e07_the_newest_connection_displaces_the_older_without_a_packet() {
     second.expect_closed_without_packet();
     third.expect_quiet();
     assert!(hub.connected("dev"));
-    let ended = hub.activity("dev").iter().filter(|activity| matches!(activity, Activity::Disconnected { .. })).count();
-    assert_eq!(ended, 2);
+    let ends: Vec<(ConnectionId, ConnectionId)> = hub
+        .activity("dev")
+        .into_iter()
+        .filter_map(|activity| match activity {
+            Activity::Disconnected { connection, why: DisconnectReason::Replaced { by }, .. } => Some((connection, by)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends.len(), 2);
+    assert_eq!(ends[0].1, ends[1].0, "the second replaced the first, and the third the second");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE (E13 to E16).
 
-use iothub_emulator::{Activity, BadFilter, C2dMessage, Config, Emulator, Fault, Hub};
+use iothub_emulator::{Activity, BadFilter, C2dMessage, Config, DisconnectReason, Emulator, Fault, Hub};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::{self, Connect};
 use crate::support::peer::Peer;
-use crate::support::start;
+use crate::support::{start, why_it_ended};
 
 const DEVICEBOUND: &str = "devices/dev/messages/devicebound/#";
 const ANY_DEVICEBOUND: &str = "devices/+/messages/devicebound/#";
@@ -141,6 +141,7 @@ fn m_e14_any_other_filter_closes() {
         let mut peer = Peer::connected(&hub, &device);
         peer.send(&packets::subscribe(1, &[(filter, 1)]));
         assert_eq!(peer.read_until_closed(), [], "{filter}");
+        assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::UnknownFilter(filter.to_owned()));
     }
     assert_eq!(granted(&hub), []);
 }
@@ -296,6 +297,7 @@ fn m_e16_the_limit_is_a_setting_and_an_unsubscribe_makes_room() {
     assert_eq!(peer.subscribe(&[(DOCUMENTED[3], 1)]), [1]);
     peer.send(&packets::subscribe(9, &[(DOCUMENTED[4], 1)]));
     peer.expect_closed_without_packet();
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::TooManySubscriptions { limit: 2 });
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use iothub_emulator::{Activity, Config, Emulator, Fault, Hub, UnknownTopic};
+use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, Fault, Hub, UnknownTopic};
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::{self, Connect, DUP, RETAIN};
 use crate::support::peer::Peer;
-use crate::support::{LIMIT, hub_with_manual_clock, start};
+use crate::support::{LIMIT, hub_with_manual_clock, start, why_it_ended};
 
 const EVENTS: &str = "devices/dev/messages/events/";
 
@@ -139,6 +139,7 @@ fn m_e21_qos_2_closes() {
     let mut peer = Peer::connected(&hub, &device);
     peer.send(&packets::publish(EVENTS, 2, 0, 1, b"exactly once"));
     peer.expect_closed_without_packet();
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::Qos2);
 }
 
 #[test]
@@ -195,11 +196,13 @@ fn m_e21_a_message_of_256_kib_is_taken_and_one_byte_more_closes() {
         let _ = peer.try_send(&packets::publish(&topic, 1, 0, 7, &body));
         assert_eq!(peer.read_until_closed(), [], "{topic}");
         assert_eq!(hub.telemetry("dev").len(), stored.len(), "{topic}");
+        let too_large = DisconnectReason::MessageTooLarge { size: LARGEST + 1, limit: LARGEST };
+        assert_eq!(why_it_ended(&hub, "dev"), too_large);
     }
 }
 
 /// Topics that are not telemetry of `dev`.
-const FOREIGN: [&str; 16] = [
+const FOREIGN: [&str; 14] = [
     "nowhere",
     "devices",
     "devices/dev",
@@ -211,8 +214,6 @@ const FOREIGN: [&str; 16] = [
     "devices/DEV/messages/events/",
     "Devices/dev/messages/events/",
     "/devices/dev/messages/events/",
-    "devices/+/messages/events/",
-    "#",
     "devices/dev/modules/mod/messages/events/",
     "$iothub/nowhere",
     "$SYS/broker",
@@ -228,6 +229,7 @@ fn m_e21_a_topic_that_is_unknown_or_another_devices_closes() {
             let mut peer = Peer::connected(&hub, &device);
             peer.send(&packets::publish(topic, qos, 0, 1, b"lost"));
             assert_eq!(peer.read_until_closed(), [], "{topic} at QoS {qos}");
+            assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::UnknownTopic(topic.to_owned()));
         }
     }
     assert_eq!(hub.all_telemetry(), []);
@@ -238,7 +240,7 @@ fn m_e21_a_topic_that_mqtt_forbids_closes_whatever_the_setting() {
     for reaction in [UnknownTopic::Close, UnknownTopic::DropAndAck, UnknownTopic::LegacyUnmatched] {
         let hub = start(Config::new().with_unknown_topic(reaction));
         let device = hub.create_device("dev").unwrap();
-        for topic in ["", "devices/dev/messages/events/a=\0"] {
+        for topic in ["", "#", "devices/+/messages/events/", "devices/dev/messages/events/a=\0"] {
             let mut peer = Peer::connected(&hub, &device);
             peer.send(&packets::publish(topic, 1, 0, 1, b"lost"));
             assert_eq!(peer.read_until_closed(), [], "{topic:?} with {reaction:?}");

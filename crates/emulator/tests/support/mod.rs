@@ -13,7 +13,7 @@ pub(crate) mod tls;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iothub_emulator::{Config, Emulator, Hub};
+use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, Hub};
 
 /// How long any single wait may take before the test gives up: generous, because it is only ever used up by a failure.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -41,4 +41,14 @@ pub(crate) fn start(config: Config) -> Emulator {
 pub(crate) fn wait_until_gone(hub: &Hub, device: &str) {
     let what = format!("the connection of {device} to end");
     hub.wait_until(LIMIT, &what, |hub| !hub.connected(device)).expect("the connection ends");
+}
+
+/// Why the device's last connection ended, by the hub's own record. Waits for that end.
+pub(crate) fn why_it_ended(hub: &Hub, device: &str) -> DisconnectReason {
+    wait_until_gone(hub, device);
+    let ended = hub.activity(device).into_iter().rev().find_map(|activity| match activity {
+        Activity::Disconnected { why, .. } => Some(why),
+        _ => None,
+    });
+    ended.expect("the end of the connection is on record")
 }
