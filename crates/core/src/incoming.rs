@@ -24,6 +24,15 @@ use crate::transport::{Capabilities, Delivery, Disposition, Unsupported};
 /// });
 /// # }
 /// ```
+///
+/// Answering twice does not compile:
+///
+/// ```compile_fail,E0382
+/// # fn run(message: iothub_core::IncomingMessage) {
+/// message.complete();
+/// message.abandon();
+/// # }
+/// ```
 #[doc(alias = "IOTHUBMESSAGE_DISPOSITION_RESULT")]
 #[must_use = "dropping a message abandons it"]
 pub struct IncomingMessage {
