@@ -1,0 +1,185 @@
+//! What the device wants to receive, reconciled with what the hub has granted.
+//!
+//! One packet at a time: a SUBSCRIBE with every filter that is missing, then an UNSUBSCRIBE with every one that is too
+//! many. On each connection everything is subscribed anew, whether or not the hub kept the session. What the
+//! application gave up while offline is unsubscribed on the next connection; filters that an earlier run of the
+//! program left in the session are not touched, for without them the hub drops what it has queued.
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use iothub_core::{ConnectionErrorKind, Feature, TransportEvent};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Packet, Subscribe, SubscribeFilter, Unsubscribe};
+
+use crate::codec::{self, violation};
+use crate::packet_ids::PacketIds;
+use crate::topic::Topics;
+
+/// What can be subscribed to, in the order in which it is.
+pub(crate) const FEATURES: &[Feature] = &[Feature::CloudToDevice];
+
+/// A packet that awaits its answer.
+struct Pending {
+    packet_id: u16,
+    request: Request,
+    features: Vec<Feature>,
+    answer_by: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Subscribe,
+    Unsubscribe,
+}
+
+pub(crate) struct Subscriptions {
+    wanted: Vec<Feature>,
+    /// What the hub's session holds of ours, as far as this client knows.
+    in_session: Vec<Feature>,
+    /// What was asked for on this connection and answered, granted or not.
+    answered: Vec<Feature>,
+    pending: Option<Pending>,
+    /// `Ready` was reported for what is wanted now.
+    ready: bool,
+    timeout: Duration,
+}
+
+impl Subscriptions {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { wanted: vec![], in_session: vec![], answered: vec![], pending: None, ready: false, timeout }
+    }
+
+    /// Sets what is wanted; [`reconcile`](Self::reconcile) acts on it.
+    pub(crate) fn want(&mut self, features: &[Feature]) {
+        // The engine asks for nothing that the capabilities do not list; no filter could be made for it.
+        self.wanted = FEATURES.iter().filter(|feature| features.contains(feature)).copied().collect();
+        // Asked for again later, it is subscribed again.
+        self.answered.retain(|feature| self.wanted.contains(feature));
+    }
+
+    /// A connection is established.
+    pub(crate) fn connected(&mut self, session_present: bool) {
+        if !session_present {
+            self.in_session.clear();
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn disconnected(&mut self, ids: &mut PacketIds) {
+        if let Some(pending) = self.pending.take() {
+            ids.give_back(pending.packet_id);
+        }
+        self.answered.clear();
+        self.ready = false;
+    }
+
+    /// Sends the next packet that brings the hub closer to what is wanted, unless one is under way. Returns `Ready`
+    /// when nothing is missing any more.
+    pub(crate) fn reconcile(
+        &mut self,
+        topics: &Topics,
+        ids: &mut PacketIds,
+        out: &mut BytesMut,
+        now: Instant,
+    ) -> Option<TransportEvent> {
+        if self.pending.is_some() {
+            return None;
+        }
+        let missing = without(&self.wanted, &self.answered);
+        if !missing.is_empty() {
+            self.ready = false;
+            self.request(Request::Subscribe, missing, topics, ids, out, now);
+            return None;
+        }
+        let surplus = without(&self.in_session, &self.wanted);
+        if !surplus.is_empty() {
+            self.request(Request::Unsubscribe, surplus, topics, ids, out, now);
+        }
+        (!std::mem::replace(&mut self.ready, true)).then_some(TransportEvent::Ready)
+    }
+
+    fn request(
+        &mut self,
+        request: Request,
+        features: Vec<Feature>,
+        topics: &Topics,
+        ids: &mut PacketIds,
+        out: &mut BytesMut,
+        now: Instant,
+    ) {
+        // The telemetry window leaves identifiers free; see `SessionOptions::max_in_flight`.
+        let Some(packet_id) = ids.take() else { return };
+        let filters = features.iter().filter_map(|&feature| filter(feature, topics));
+        let packet = match request {
+            Request::Subscribe => {
+                let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce)).collect();
+                Packet::Subscribe(Subscribe { pkid: packet_id, filters })
+            }
+            Request::Unsubscribe => Packet::Unsubscribe(Unsubscribe { pkid: packet_id, topics: filters.collect() }),
+        };
+        codec::put(&packet, out);
+        if request == Request::Subscribe {
+            // From here on the hub may hold it, whether or not the answer arrives.
+            self.in_session.extend(without(&features, &self.in_session));
+        }
+        self.pending = Some(Pending { packet_id, request, features, answer_by: now + self.timeout });
+    }
+
+    /// A SUBACK came. Returns the features that the hub refused.
+    pub(crate) fn subscribed(
+        &mut self,
+        packet_id: u16,
+        granted: &[bool],
+        ids: &mut PacketIds,
+    ) -> Result<Vec<Feature>, ConnectionErrorKind> {
+        let Some(pending) = self.answer(packet_id, Request::Subscribe, ids) else { return Ok(vec![]) };
+        if granted.len() != pending.features.len() {
+            return Err(violation(format!(
+                "a SUBACK with {} results for {} filters",
+                granted.len(),
+                pending.features.len()
+            )));
+        }
+        let results = pending.features.iter().zip(granted);
+        let refused: Vec<_> = results.filter(|(_, granted)| !**granted).map(|(feature, _)| *feature).collect();
+        self.in_session.retain(|feature| !refused.contains(feature));
+        // What is no longer wanted must count as missing if it is wanted again.
+        self.answered.extend(pending.features.iter().filter(|feature| self.wanted.contains(feature)));
+        Ok(refused)
+    }
+
+    /// An UNSUBACK came.
+    pub(crate) fn unsubscribed(&mut self, packet_id: u16, ids: &mut PacketIds) {
+        if let Some(pending) = self.answer(packet_id, Request::Unsubscribe, ids) {
+            self.in_session.retain(|feature| !pending.features.contains(feature));
+        }
+    }
+
+    /// Takes the pending packet if this is its answer. Others are ignored: they ask for nothing.
+    fn answer(&mut self, packet_id: u16, request: Request, ids: &mut PacketIds) -> Option<Pending> {
+        let pending = self.pending.take_if(|pending| pending.packet_id == packet_id && pending.request == request);
+        match &pending {
+            Some(_) => ids.give_back(packet_id),
+            None => tracing::debug!(packet_id, "an answer to no subscription of ours is ignored"),
+        }
+        pending
+    }
+
+    /// When the answer that is awaited is late.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.pending.as_ref().map(|pending| pending.answer_by)
+    }
+}
+
+fn without(features: &[Feature], others: &[Feature]) -> Vec<Feature> {
+    features.iter().filter(|feature| !others.contains(feature)).copied().collect()
+}
+
+/// The topic filter under which a feature's messages come; one for each of [`FEATURES`].
+fn filter(feature: Feature, topics: &Topics) -> Option<String> {
+    match feature {
+        Feature::CloudToDevice => Some(topics.cloud_to_device_filter()),
+        _ => None,
+    }
+}

@@ -1,0 +1,207 @@
+//! The byte stream with its two buffers: packets come out at one end, encoded packets go in at the other.
+//!
+//! It counts what it sends, so that others can tell what has left the client from what only waits to.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use iothub_core::{ConnectionErrorKind, Readiness};
+use iothub_net::Stream;
+
+use crate::codec::{self, Incoming};
+
+/// How much is taken from the stream at once: a TLS record.
+const READ_CHUNK: usize = 16 * 1024;
+
+/// What a read brought.
+pub(crate) enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Nothing,
+    /// The peer has closed the connection.
+    End,
+}
+
+pub(crate) struct Wire {
+    stream: Stream,
+    incoming: BytesMut,
+    chunk: Box<[u8]>,
+    outgoing: BytesMut,
+    /// How many bytes the stream has accepted since it was opened.
+    written: u64,
+    /// How many of them have left the client for certain.
+    flushed: u64,
+    /// The stream takes no more until its socket is writable.
+    blocked: bool,
+    last_sent: Instant,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream, now: Instant) -> Self {
+        Self {
+            stream,
+            incoming: BytesMut::new(),
+            chunk: vec![0; READ_CHUNK].into_boxed_slice(),
+            outgoing: BytesMut::new(),
+            written: 0,
+            flushed: 0,
+            blocked: false,
+            last_sent: now,
+        }
+    }
+
+    /// Where to encode packets to; [`send`](Self::send) sends them.
+    pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
+        &mut self.outgoing
+    }
+
+    /// How many bytes were ever encoded; a packet's place in the stream is between two values of it.
+    pub(crate) fn encoded(&self) -> u64 {
+        self.written + self.outgoing.len() as u64
+    }
+
+    /// Up to which place the stream has accepted bytes.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Up to which place bytes have left the client.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
+    /// How many encoded bytes the stream has not accepted yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// When bytes last left the client.
+    pub(crate) fn last_sent(&self) -> Instant {
+        self.last_sent
+    }
+
+    /// Whether everything has left the client.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed == self.encoded()
+    }
+
+    /// Whether there is output that the stream was not yet asked to take.
+    pub(crate) fn has_output_to_try(&self) -> bool {
+        !self.blocked && !self.is_flushed()
+    }
+
+    /// Sends all that the stream takes, flushing as seldom as it allows. What is left goes when it is writable.
+    pub(crate) fn send(&mut self, now: Instant) -> io::Result<()> {
+        while !self.is_flushed() {
+            while !self.outgoing.is_empty() {
+                match self.stream.write(&self.outgoing) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(taken) => {
+                        self.outgoing.advance(taken);
+                        self.count(taken, now);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            if !self.flush(now)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes that are not to be copied into a buffer here; returns how many the stream took.
+    pub(crate) fn send_directly(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    sent += taken;
+                    self.count(taken, now);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if !self.is_flushed() {
+            self.flush(now)?;
+        }
+        self.blocked |= sent < bytes.len();
+        Ok(sent)
+    }
+
+    fn count(&mut self, taken: usize, now: Instant) {
+        self.written += taken as u64;
+        self.last_sent = now;
+    }
+
+    /// Whether all that the stream had accepted has left.
+    fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        loop {
+            match self.stream.flush() {
+                Ok(()) => {
+                    self.flushed = self.written;
+                    self.last_sent = now;
+                    self.blocked = false;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads one chunk into the buffer.
+    pub(crate) fn receive(&mut self) -> io::Result<Received> {
+        let received = self.read()?;
+        if let Received::Bytes(count) = received {
+            self.incoming.extend_from_slice(&self.chunk[..count]);
+        }
+        Ok(received)
+    }
+
+    /// Reads one chunk and throws it away.
+    pub(crate) fn discard(&mut self) -> io::Result<Received> {
+        self.read()
+    }
+
+    fn read(&mut self) -> io::Result<Received> {
+        loop {
+            return match self.stream.read(&mut self.chunk) {
+                Ok(0) => Ok(Received::End),
+                Ok(count) => Ok(Received::Bytes(count)),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock => Ok(Received::Nothing),
+                    ErrorKind::UnexpectedEof => Ok(Received::End),
+                    _ => Err(error),
+                },
+            };
+        }
+    }
+
+    /// The next whole packet of what was received.
+    pub(crate) fn next_packet(&mut self) -> Result<Option<Incoming>, ConnectionErrorKind> {
+        codec::next_packet(&mut self.incoming)
+    }
+
+    /// Adds the descriptor to watch.
+    pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {
+        self.stream.readiness(self.blocked || !self.outgoing.is_empty(), out);
+    }
+
+    /// Says goodbye below MQTT and closes.
+    pub(crate) fn shutdown(&mut self) {
+        self.stream.shutdown();
+    }
+}
