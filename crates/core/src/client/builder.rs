@@ -177,6 +177,7 @@ impl<K> ClientBuilder<K> {
                 connection: Connection::new(self.retry),
                 queue: TelemetryQueue::new(self.bounds),
                 window_is_full: false,
+                awaits_slice: false,
                 answers,
                 waiting_answers: VecDeque::new(),
                 submitted_answers: BTreeMap::new(),

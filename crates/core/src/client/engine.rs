@@ -22,8 +22,13 @@ impl<K> Outbox<K> {
         self.submit_answers(now);
         self.connect_if_due(now);
         self.submit_telemetry(now);
+        self.awaits_slice = false;
         self.transport.do_work(now);
         self.collect(now);
+        if self.window_is_full {
+            // An acknowledgement of something forgotten makes room without an event.
+            self.submit_telemetry(now);
+        }
         self.tell();
     }
 
@@ -70,12 +75,16 @@ impl<K> Outbox<K> {
     }
 
     fn submit_telemetry(&mut self, now: Now) {
-        if !self.connection.is_online() || self.window_is_full {
+        if !self.connection.is_online() {
             return;
         }
+        self.window_is_full = false;
         while let Some((id, message)) = self.queue.front_waiting() {
             match self.transport.submit(self.slot, id, Op::Telemetry(message), now) {
-                Submit::Taken => self.queue.mark_submitted(),
+                Submit::Taken => {
+                    self.queue.mark_submitted();
+                    self.awaits_slice = true;
+                }
                 Submit::Full => {
                     self.window_is_full = true;
                     return;

@@ -54,8 +54,10 @@ pub struct Outbox<K> {
     pub(super) tokens: Tokens,
     pub(super) connection: Connection,
     pub(super) queue: TelemetryQueue<Confirm<K>>,
-    /// The transport's telemetry window is full; cleared when an outcome makes room.
+    /// The transport's telemetry window was full when last tried, and nothing has happened since that makes room.
     pub(super) window_is_full: bool,
+    /// Something was submitted after the transport's last slice.
+    pub(super) awaits_slice: bool,
     pub(super) answers: Arc<Answers>,
     pub(super) waiting_answers: VecDeque<Answer>,
     pub(super) submitted_answers: BTreeMap<OpId, Answer>,
@@ -277,7 +279,7 @@ impl<K> Outbox<K> {
         let now = self.platform.now().mono;
         let can_submit = self.connection.is_online() && self.queue.has_waiting() && !self.window_is_full;
         [
-            can_submit.then_some(now),
+            (can_submit || self.awaits_slice).then_some(now),
             self.connection.attempt_due(now),
             self.queue.next_expiry(),
             self.transport.next_deadline(),

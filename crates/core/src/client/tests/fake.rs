@@ -32,6 +32,8 @@ pub(super) struct Script {
     /// Telemetry in flight at the most.
     pub(super) window: usize,
     pub(super) in_flight: usize,
+    /// Room that the next slice makes without an event.
+    pub(super) room_after_slice: usize,
     pub(super) stale_generation: Option<u32>,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
@@ -62,6 +64,7 @@ impl Fake {
             events: VecDeque::new(),
             window: usize::MAX,
             in_flight: 0,
+            room_after_slice: 0,
             stale_generation: None,
             mute: false,
             parks: Vec::new(),
@@ -260,7 +263,9 @@ impl Transport for FakeTransport {
     }
 
     fn do_work(&mut self, _: Now) {
-        self.fake.script().calls.push(Call::Slice);
+        let mut script = self.fake.script();
+        script.calls.push(Call::Slice);
+        script.in_flight -= std::mem::take(&mut script.room_after_slice);
     }
 
     fn poll_event(&mut self, _: Slot) -> Option<TransportEvent> {

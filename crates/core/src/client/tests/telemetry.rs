@@ -149,6 +149,22 @@ fn a_message_in_flight_is_resubmitted_under_its_id_before_anything_new() {
 }
 
 #[test]
+fn room_that_a_forgotten_message_leaves_is_used_without_an_event() {
+    let fake = Fake::new();
+    fake.script().window = 1;
+    let mut client = fake.ready_client();
+    client.send_event("a").unwrap();
+    client.send_event("b").unwrap();
+    client.do_work();
+    assert_eq!(payloads(&fake), ["a"]);
+    assert_eq!(client.next_deadline(), None);
+    fake.script().room_after_slice = 1;
+    client.do_work();
+    assert_eq!(payloads(&fake), ["b"]);
+    assert!(client.next_deadline().is_some(), "what was submitted after the slice waits for the next one");
+}
+
+#[test]
 fn wrinkle_24_the_queue_is_bounded_and_hands_the_message_back() {
     let fake = Fake::new();
     let mut client = fake.client_with(|builder| builder.max_queued_messages(2));
