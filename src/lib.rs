@@ -1,1 +1,59 @@
-//! facade
+//! A client for Azure IoT Hub devices, in pure Rust.
+//!
+//! It mirrors the lower-layer ("LL") API of the Azure IoT C SDK: the application calls
+//! [`do_work`](Client::do_work), which never blocks, and nothing happens on the wire outside it. No thread is started but
+//! for the look-up of host names, and none at all with a resolver of your own.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use iothub_client::{DeviceClient, Event, Feature, Mqtt};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection_string = std::env::var("IOTHUB_DEVICE_CONNECTION_STRING")?;
+//! let mut client = DeviceClient::create_from_connection_string(&connection_string, &Mqtt::new())?;
+//!
+//! client.subscribe(Feature::CloudToDevice);
+//! client.send_event_with(r#"{"temperature":21.5}"#, |outcome, _| match outcome {
+//!     Ok(()) => println!("the hub has it"),
+//!     Err(undelivered) => println!("{undelivered}"),
+//! })?;
+//! loop {
+//!     client.do_work();
+//!     while let Some(event) = client.next_event() {
+//!         match event {
+//!             Event::Message(message) => {
+//!                 println!("{}", String::from_utf8_lossy(message.payload()));
+//!                 message.complete();
+//!             }
+//!             other => println!("{other:?}"),
+//!         }
+//!     }
+//!     client.wait(Duration::from_secs(60));
+//! }
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! - [`DeviceClient`] is the client; what can be asked of it, in a callback too, is on [`Outbox`].
+//! - [`Message`] goes up, [`IncomingMessage`] comes down and is answered once.
+//! - [`Event`] is everything that happens and no callback was set for.
+//! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
+//!   again.
+//! - [`Mqtt`] is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
+//!
+//! # Cargo features
+//!
+//! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883.
+
+mod protocol;
+
+pub use iothub_core::*;
+pub use iothub_net::Resolve;
+#[cfg(feature = "mqtt")]
+pub use iothub_transport_mqtt::Mqtt;
+pub use protocol::{Protocol, UnknownProtocol};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
