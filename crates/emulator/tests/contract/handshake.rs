@@ -202,14 +202,21 @@ fn m_e09_packets_pipelined_behind_a_refused_connect_have_no_effect() {
     assert_eq!(hub.telemetry("dev").len(), 0);
 }
 
-/// The record and handshake headers, version 3.2 (TLS 1.1), random, no session, two cipher suites, no compression, no
-/// extensions.
+/// A ClientHello with which nothing is wrong but its version, 3.2 (TLS 1.1): what it offers besides would do for TLS 1.2.
 fn client_hello_of_tls_1_1() -> Vec<u8> {
+    const SUITES: [u8; 8] = [0, 6, 0xC0, 0x2B, 0xC0, 0x2F, 0xC0, 0x13];
+    const SIGNATURE_ALGORITHMS: [u8; 10] = [0, 13, 0, 6, 0, 4, 4, 3, 8, 4];
+    const GROUPS: [u8; 10] = [0, 10, 0, 6, 0, 4, 0, 0x1D, 0, 0x17];
+    const POINT_FORMATS: [u8; 6] = [0, 11, 0, 2, 1, 0];
+
     let mut body = vec![3, 2];
     body.extend([0x5A; 32]);
     body.push(0);
-    body.extend([0, 4, 0xC0, 0x13, 0x00, 0x2F]);
+    body.extend(SUITES);
     body.extend([1, 0]);
+    let extensions = [SIGNATURE_ALGORITHMS.as_slice(), &GROUPS, &POINT_FORMATS].concat();
+    body.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    body.extend(extensions);
     let mut record = vec![0x16, 3, 1, 0, u8::try_from(body.len() + 4).unwrap()];
     record.extend([1, 0, 0, u8::try_from(body.len()).unwrap()]);
     record.extend(body);
