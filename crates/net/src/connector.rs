@@ -341,3 +341,23 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 fn is_over(deadline: Option<Instant>, now: Now) -> bool {
     deadline.is_some_and(|deadline| now.mono >= deadline)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn the_two_families_take_turns_beginning_with_the_resolvers_first() {
+        let given = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let expected = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(interleave(given), expected);
+
+        let given = addresses(&["1.1.1.1:1", "[::1]:1", "[::2]:1", "[::3]:1"]);
+        assert_eq!(interleave(given.clone()), given);
+        assert_eq!(interleave(Vec::new()), []);
+    }
+}

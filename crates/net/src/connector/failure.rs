@@ -66,3 +66,34 @@ impl Failure {
 fn network(stage: ConnectStage, address: SocketAddr, error: &io::Error) -> ConnectionErrorKind {
     ConnectionErrorKind::Network { stage, detail: format!("{address}: {error}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 8883))
+    }
+
+    #[test]
+    fn a_refusal_tells_more_than_a_family_that_this_machine_lacks() {
+        let no_route = Failure::not_tried(address(), &io::ErrorKind::NetworkUnreachable.into());
+        let refused = Failure::not_tried(address(), &io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(refused.kind, ConnectionErrorKind::Refused);
+        assert!(refused.weight > no_route.weight);
+    }
+
+    #[test]
+    fn a_network_failure_names_the_address() {
+        let failure = Failure::tcp(address(), &io::ErrorKind::HostUnreachable.into());
+        let ConnectionErrorKind::Network { stage: ConnectStage::Tcp, detail } = failure.kind else { panic!() };
+        assert_eq!(detail, "127.0.0.1:8883: host unreachable");
+    }
+
+    #[test]
+    fn who_got_furthest_tells_most() {
+        let reset = io::ErrorKind::ConnectionReset.into();
+        assert!(Failure::tls_broken(address(), &reset).weight > Failure::tcp(address(), &reset).weight);
+        assert!(Failure::tls_closed().weight > Failure::tcp(address(), &reset).weight);
+    }
+}

@@ -8,6 +8,7 @@ use iothub_core::{ClientCertificate, CreateError, Secret, Trust};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -26,7 +27,7 @@ pub(crate) fn client_config(
     clock: &VerificationClock,
 ) -> Result<Arc<ClientConfig>, CreateError> {
     let roots = match trust {
-        Trust::System => system_roots()?,
+        Trust::System => system_roots(rustls_native_certs::load_native_certs())?,
         Trust::Pem(text) => pem_roots(text)?,
         // The enum may grow; trusting more than was asked for is never right.
         _ => return Err(wrong(TRUSTED_CERTS, "this kind of trust is not known to iothub-net")),
@@ -58,8 +59,7 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, CreateError
     })
 }
 
-fn system_roots() -> Result<RootCertStore, CreateError> {
-    let found = rustls_native_certs::load_native_certs();
+fn system_roots(found: CertificateResult) -> Result<RootCertStore, CreateError> {
     let mut roots = RootCertStore::empty();
     let (usable, unusable) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
@@ -150,4 +150,34 @@ fn unusable_identity(error: rustls::Error) -> CreateError {
 
 fn wrong(what: &'static str, detail: impl Into<String>) -> CreateError {
     CreateError::Certificate { what, detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> CertificateResult {
+        let mut found = CertificateResult::default();
+        found.certs.extend(certificates);
+        found
+    }
+
+    #[test]
+    fn a_system_without_roots_is_told_what_to_do() {
+        for nothing_usable in [found([]), found([CertificateDer::from(b"odd".to_vec())])] {
+            let error = system_roots(nothing_usable).expect_err("no roots").to_string();
+            assert!(
+                error.starts_with("the root certificates of this system cannot be used: none were found"),
+                "{error}"
+            );
+            assert!(error.contains("`trusted_certs`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn odd_roots_beside_good_ones_are_left_out() {
+        let good = rcgen::generate_simple_self_signed(["root".to_owned()]).expect("a certificate").cert;
+        let roots = system_roots(found([CertificateDer::from(b"odd".to_vec()), good.der().clone()])).expect("roots");
+        assert_eq!(roots.len(), 1);
+    }
 }

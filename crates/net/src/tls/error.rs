@@ -72,6 +72,10 @@ fn certificate_error(error: &CertificateError) -> ConnectionErrorKind {
         CertificateError::UnknownIssuer => {
             ConnectionErrorKind::UntrustedCertificate { detail: "its issuer is unknown".to_owned() }
         }
+        CertificateError::BadSignature => ConnectionErrorKind::UntrustedCertificate {
+            // What a private authority that was made anew under its old name looks like.
+            detail: "its issuer has the name of a trusted authority, but not its key".to_owned(),
+        },
         other => ConnectionErrorKind::UntrustedCertificate { detail: other.to_string() },
     }
 }
@@ -104,4 +108,37 @@ fn between(earlier: UnixTime, later: UnixTime) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_as_people_write_them() {
+        let names = ["DnsName(\"hub.example\")", "IpAddress(127.0.0.1)", "plain"].map(str::to_owned);
+        assert_eq!(list(&names), "hub.example, 127.0.0.1, plain");
+    }
+
+    #[test]
+    fn a_certificate_with_hundreds_of_names_does_not_fill_the_log() {
+        let names: Vec<_> = (0..300).map(|n| format!("DnsName(\"n{n}\")")).collect();
+        assert_eq!(list(&names), "n0, n1, n2, n3, n4, n5, n6, n7 and 292 more");
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_in_their_largest_unit() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for (seconds, text) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "1 minute"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+            (86_400 * 400, "400 days"),
+        ] {
+            assert_eq!(between(at(1000), at(1000 + seconds)), text);
+        }
+        assert_eq!(between(at(1000), at(0)), "0 seconds");
+    }
 }

@@ -67,7 +67,11 @@ impl TlsSession {
                     if let Err(error) = self.connection.process_new_packets() {
                         // Tells the server why, if it still listens.
                         let _ = self.send_records();
-                        return Poll::Ready(Err(HandshakeFailure::Tls(error)));
+                        if self.connection.is_handshaking() {
+                            return Poll::Ready(Err(HandshakeFailure::Tls(error)));
+                        }
+                        // The handshake was complete, and what came with its end is bad: reading tells.
+                        self.fault = Some(error);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
