@@ -1,19 +1,39 @@
-//! The emulator as a whole.
+//! The emulator as a whole: what is started and stopped.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::StartError;
 use crate::handle::Hub;
+use crate::server::Server;
+use crate::shared::Shared;
+use crate::tls::Tls;
 
-/// A running hub. Dropping it stops the server thread and closes all connections.
+/// A running hub. Dropping it stops the server thread, waits for it, and closes all connections.
+///
+/// It derefs to [`Hub`], the service side.
+///
+/// ```
+/// use iothub_emulator::{C2dMessage, Emulator};
+///
+/// let emulator = Emulator::start()?;
+/// let device = emulator.create_device("thermometer")?;
+/// println!("connect to {} with {}", emulator.mqtt_address(), device.connection_string());
+///
+/// emulator.send_c2d("thermometer", C2dMessage::new("report every minute"))?;
+/// assert_eq!(emulator.c2d_queue("thermometer").len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Emulator {
     hub: Hub,
+    // Held for its Drop.
+    _server: Server,
 }
 
 impl Emulator {
-    /// Starts with [`Config::default`].
+    /// Starts with [`Config::default`]: on a free port of 127.0.0.1, in milliseconds.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -26,11 +46,17 @@ impl Emulator {
     /// # Errors
     /// See [`StartError`].
     pub fn start_with(config: Config) -> Result<Self, StartError> {
-        let _config = config.validated()?;
-        Ok(Self { hub: Hub {} })
+        let config = config.validated()?;
+        let tls = Tls::new(&config.host_names).map_err(StartError::Certificate)?;
+        let (address, max_connections, host_names) =
+            (config.mqtt_address, config.max_connections, config.host_names.clone());
+        let shared = Arc::new(Shared::new(config));
+        let server = Server::start(Arc::clone(&shared), &tls, address, max_connections)?;
+        let hub = Hub::new(shared, tls, host_names, server.address());
+        Ok(Self { hub, _server: server })
     }
 
-    /// The service side.
+    /// The service side, to clone and share. It stays usable when the emulator is gone, but nothing can connect any more.
     #[must_use]
     pub fn hub(&self) -> Hub {
         self.hub.clone()

@@ -65,7 +65,7 @@ pub enum HubError {
         /// Which rule it breaks.
         problem: &'static str,
     },
-    /// A thumbprint is neither SHA-1 (40 hex digits) nor SHA-256 (64 hex digits).
+    /// A thumbprint is not a SHA-256 in hex.
     #[error(
         "'{thumbprint}' of device '{device}' is no thumbprint: give the 64 hex digits of the certificate's SHA-256"
     )]
@@ -109,9 +109,9 @@ pub enum HubError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A certificate could not be made.
-    #[error("cannot issue a certificate for '{device}': {problem}")]
-    Certificate {
+    /// A key or a certificate could not be made.
+    #[error("cannot make keys for '{device}': {problem}")]
+    KeyGeneration {
         /// The device.
         device: String,
         /// What went wrong.

@@ -104,7 +104,15 @@ impl FaultQueue {
             _ => device,
         };
         self.next += 1;
-        self.waiting.push(Waiting { device, fault });
+        let nothing = matches!(
+            fault,
+            Fault::DropPubacks { count: 0 }
+                | Fault::DelayPubacks { count: 0, .. }
+                | Fault::ReorderPubacks { window: 0 }
+        );
+        if !nothing {
+            self.waiting.push(Waiting { device, fault });
+        }
         FaultId(self.next)
     }
 

@@ -8,8 +8,13 @@ mod emulator;
 mod error;
 mod faults;
 mod handle;
+pub(crate) mod hub;
 mod message;
+pub(crate) mod mqtt;
 mod record;
+mod server;
+mod shared;
+pub(crate) mod tls;
 
 pub use config::{BadFilter, Config, DuplicateSystemProperty, LockExpiry, OutOfOrderPuback, UnknownTopic};
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};

@@ -1,0 +1,354 @@
+//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (mqtt.md 3). It knows nothing of packets but their ids.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Now;
+use crate::message::{C2dMessage, Expiry, FeedbackMode};
+use crate::record::{C2dRecord, C2dResult, C2dState, ConnectionId, PubackEffect};
+
+/// A message as it is stored: with its id, and its expiry if the service gave one.
+#[derive(Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) message_id: String,
+    pub(crate) message: C2dMessage,
+    /// Only if the service set it: then the device is told.
+    pub(crate) stated_expiry: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    sequence: u64,
+    message: Arc<StoredMessage>,
+    enqueued: SystemTime,
+    expires: SystemTime,
+    /// Its place among all events of the hub, to tell which subscriptions are older.
+    created: u64,
+    delivery_count: u32,
+    /// Whether it was sent before: then the next time it has DUP.
+    sent_before: bool,
+    place: Place,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Enqueued,
+    Locked { by: ConnectionId, until: Duration },
+}
+
+impl Entry {
+    fn locked_by(&self, connection: ConnectionId) -> bool {
+        matches!(self.place, Place::Locked { by, .. } if by == connection)
+    }
+}
+
+/// A message to be sent now.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) message: Arc<StoredMessage>,
+    pub(crate) packet_id: u16,
+    pub(crate) dup: bool,
+    pub(crate) sequence: u64,
+}
+
+/// A message that has left the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) message_id: String,
+    pub(crate) ack: Option<FeedbackMode>,
+    pub(crate) result: C2dResult,
+}
+
+impl Ended {
+    fn of(entry: &Entry, result: C2dResult) -> Self {
+        Self { message_id: entry.message.message_id.clone(), ack: entry.message.message.ack, result }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct C2dQueue {
+    last_sequence: u64,
+    entries: VecDeque<Entry>,
+}
+
+/// The next moments at which something is due, one for each kind of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) elapsed: Option<Duration>,
+    pub(crate) wall: Option<SystemTime>,
+}
+
+impl Due {
+    pub(crate) fn at_elapsed(&mut self, deadline: Duration) {
+        self.elapsed = Some(self.elapsed.map_or(deadline, |known| known.min(deadline)));
+    }
+
+    pub(crate) fn at_wall(&mut self, date: SystemTime) {
+        self.wall = Some(self.wall.map_or(date, |known| known.min(date)));
+    }
+
+    pub(crate) fn reached(&self, now: Now) -> bool {
+        self.elapsed.is_some_and(|deadline| deadline <= now.elapsed) || self.wall.is_some_and(|date| date <= now.wall)
+    }
+
+    /// How long until the first of them, if time just passes.
+    pub(crate) fn timeout(&self, now: Now) -> Option<Duration> {
+        let elapsed = self.elapsed.map(|deadline| now.until_elapsed(deadline));
+        let wall = self.wall.map(|date| now.until_wall(date));
+        elapsed.into_iter().chain(wall).min()
+    }
+}
+
+impl C2dQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        message_id: String,
+        message: C2dMessage,
+        default_ttl: Duration,
+        created: u64,
+        now: Now,
+    ) {
+        let stated_expiry = match message.expiry {
+            Some(Expiry::At(date)) => Some(date),
+            Some(Expiry::After(ttl)) => Some(later(now.wall, ttl)),
+            None => None,
+        };
+        self.last_sequence += 1;
+        self.entries.push_back(Entry {
+            sequence: self.last_sequence,
+            enqueued: now.wall,
+            expires: stated_expiry.unwrap_or_else(|| later(now.wall, default_ttl)),
+            message: Arc::new(StoredMessage { message_id, message, stated_expiry }),
+            created,
+            delivery_count: 0,
+            sent_before: false,
+            place: Place::Enqueued,
+        });
+    }
+
+    /// Locks the oldest message that waits, and gives it.
+    pub(crate) fn take_next(&mut self, by: ConnectionId, lock: Duration, now: Now) -> Option<Delivery> {
+        let entry = self.entries.iter_mut().find(|entry| entry.place == Place::Enqueued)?;
+        entry.place = Place::Locked { by, until: now.elapsed.saturating_add(lock) };
+        let dup = std::mem::replace(&mut entry.sent_before, true);
+        Some(Delivery {
+            message: Arc::clone(&entry.message),
+            packet_id: packet_id(entry.sequence),
+            dup,
+            sequence: entry.sequence,
+        })
+    }
+
+    /// Ends the waiting messages that are older than the subscription, or all if there is none.
+    pub(crate) fn reject_unmatched(&mut self, subscribed: Option<u64>) -> Vec<Ended> {
+        self.end_where(C2dResult::Rejected, |entry| {
+            entry.place == Place::Enqueued && subscribed.is_none_or(|since| entry.created < since)
+        })
+    }
+
+    /// A PUBACK came. `any_order` completes it wherever it stands in the queue.
+    pub(crate) fn puback(&mut self, by: ConnectionId, id: u16, any_order: bool) -> (PubackEffect, Option<Ended>) {
+        let mut in_flight = self.entries.iter().filter(|entry| entry.locked_by(by));
+        let Some(position) = in_flight.position(|entry| packet_id(entry.sequence) == id) else {
+            return (PubackEffect::Unknown, None);
+        };
+        if position > 0 && !any_order {
+            return (PubackEffect::OutOfOrder, None);
+        }
+        let sequence = self
+            .entries
+            .iter()
+            .find(|entry| entry.locked_by(by) && packet_id(entry.sequence) == id)
+            .map(|entry| entry.sequence);
+        let ended = sequence.and_then(|sequence| self.complete(sequence));
+        (PubackEffect::Completed, ended)
+    }
+
+    /// The device is done with this message.
+    pub(crate) fn complete(&mut self, sequence: u64) -> Option<Ended> {
+        self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
+    }
+
+    /// A connection ended: its messages wait again.
+    pub(crate) fn release(&mut self, by: ConnectionId, counts: bool, max_count: u32) -> Vec<Ended> {
+        for entry in self.entries.iter_mut().filter(|entry| entry.locked_by(by)) {
+            entry.place = Place::Enqueued;
+            entry.delivery_count += u32::from(counts);
+        }
+        self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
+            entry.place == Place::Enqueued && entry.delivery_count >= max_count
+        })
+    }
+
+    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what has expired and is not locked.
+    pub(crate) fn advance(&mut self, now: Now, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
+        for entry in &mut self.entries {
+            if matches!(entry.place, Place::Locked { by, until } if until <= now.elapsed && !holds(by)) {
+                entry.place = Place::Enqueued;
+            }
+        }
+        self.end_where(C2dResult::Expired, |entry| entry.place == Place::Enqueued && entry.expires <= now.wall)
+    }
+
+    /// When [`advance`](Self::advance) has something to do.
+    pub(crate) fn due(&self, due: &mut Due, holds: impl Fn(ConnectionId) -> bool) {
+        for entry in &self.entries {
+            match entry.place {
+                Place::Enqueued => due.at_wall(entry.expires),
+                Place::Locked { by, until } if !holds(by) => due.at_elapsed(until),
+                Place::Locked { .. } => {}
+            }
+        }
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.entries.iter().any(|entry| entry.place == Place::Enqueued)
+    }
+
+    pub(crate) fn purge(&mut self) -> Vec<Ended> {
+        self.end_where(C2dResult::Purged, |_| true)
+    }
+
+    pub(crate) fn records(&self, now: Now) -> Vec<C2dRecord> {
+        let record = |entry: &Entry| C2dRecord {
+            message_id: entry.message.message_id.clone(),
+            sequence_number: entry.sequence,
+            state: match entry.place {
+                Place::Enqueued => C2dState::Enqueued,
+                Place::Locked { until, .. } => C2dState::Invisible { until: later(now.wall, now.until_elapsed(until)) },
+            },
+            delivery_count: entry.delivery_count,
+            enqueued: entry.enqueued,
+            expires: entry.expires,
+        };
+        self.entries.iter().map(record).collect()
+    }
+
+    fn end_where(&mut self, result: C2dResult, mut which: impl FnMut(&Entry) -> bool) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        self.entries.retain(|entry| {
+            let ends = which(entry);
+            if ends {
+                ended.push(Ended::of(entry, result));
+            }
+            !ends
+        });
+        ended
+    }
+}
+
+/// The packet id of a message, as the protocol gateway makes it (mqtt.md 3): the same at each redelivery, and never 0.
+fn packet_id(sequence: u64) -> u16 {
+    u16::try_from(sequence & 0x3fff).unwrap_or(0) + 1
+}
+
+fn later(date: SystemTime, by: Duration) -> SystemTime {
+    date.checked_add(by).unwrap_or(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: Duration = Duration::from_secs(60);
+    const A: ConnectionId = ConnectionId(1);
+    const B: ConnectionId = ConnectionId(2);
+
+    fn at(seconds: u64) -> Now {
+        let elapsed = Duration::from_secs(seconds);
+        Now { elapsed, wall: SystemTime::UNIX_EPOCH + elapsed }
+    }
+
+    fn queue_of(ids: &[&str]) -> C2dQueue {
+        let mut queue = C2dQueue::default();
+        for (created, id) in (0..).zip(ids) {
+            queue.push((*id).to_owned(), C2dMessage::new("x"), Duration::from_secs(3600), created, at(0));
+        }
+        queue
+    }
+
+    fn take(queue: &mut C2dQueue, by: ConnectionId, now: Now) -> Vec<Delivery> {
+        std::iter::from_fn(|| queue.take_next(by, LOCK, now)).collect()
+    }
+
+    fn ids(deliveries: &[Delivery]) -> Vec<(&str, bool)> {
+        deliveries.iter().map(|delivery| (delivery.message.message_id.as_str(), delivery.dup)).collect()
+    }
+
+    fn dropped(_: ConnectionId) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_delivered_message_is_invisible_until_it_is_settled_or_its_lock_ends() {
+        let mut queue = queue_of(&["m1", "m2"]);
+        assert_eq!(ids(&take(&mut queue, A, at(0))), [("m1", false), ("m2", false)]);
+        assert!(take(&mut queue, A, at(59)).is_empty());
+        queue.advance(at(60), dropped);
+        assert_eq!(ids(&take(&mut queue, A, at(60))), [("m1", true), ("m2", true)]);
+        assert_eq!(queue.records(at(60))[0].delivery_count, 0);
+    }
+
+    #[test]
+    fn a_held_lock_does_not_end_while_its_connection_lives() {
+        let mut queue = queue_of(&["m1"]);
+        take(&mut queue, A, at(0));
+        queue.advance(at(600), |by| by == A);
+        assert!(!queue.has_waiting());
+        queue.advance(at(600), dropped);
+        assert!(queue.has_waiting());
+    }
+
+    #[test]
+    fn a_puback_completes_only_the_oldest_in_flight_unless_any_order_is_allowed() {
+        let mut queue = queue_of(&["m1", "m2", "m3"]);
+        let sent = take(&mut queue, A, at(0));
+        assert_eq!(queue.puback(A, sent[1].packet_id, false).0, PubackEffect::OutOfOrder);
+        assert_eq!(queue.puback(A, 999, false).0, PubackEffect::Unknown);
+        assert_eq!(queue.puback(B, sent[0].packet_id, false).0, PubackEffect::Unknown);
+        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message_id, "m1");
+        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message_id, "m3");
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn after_a_reconnect_the_same_packet_ids_come_again_with_dup_before_anything_new() {
+        let mut queue = queue_of(&["m1"]);
+        let first = take(&mut queue, A, at(0));
+        queue.release(A, false, 10);
+        queue.push("m2".into(), C2dMessage::new("x"), LOCK, 9, at(1));
+        let second = take(&mut queue, B, at(1));
+        assert_eq!(ids(&second), [("m1", true), ("m2", false)]);
+        assert_eq!(first[0].packet_id, second[0].packet_id);
+    }
+
+    #[test]
+    fn a_message_expires_while_it_waits_but_not_while_it_is_locked() {
+        let mut queue = queue_of(&[]);
+        queue.push("m1".into(), C2dMessage::new("x").ttl(Duration::from_secs(10)), LOCK, 0, at(0));
+        take(&mut queue, A, at(0));
+        assert!(queue.advance(at(30), dropped).is_empty());
+        let ended = queue.advance(at(60), dropped);
+        assert_eq!(ended[0].result, C2dResult::Expired);
+    }
+
+    #[test]
+    fn a_message_that_is_given_back_too_often_ends_if_that_counts() {
+        let mut queue = queue_of(&["m1"]);
+        take(&mut queue, A, at(0));
+        assert!(queue.release(A, true, 2).is_empty());
+        take(&mut queue, B, at(0));
+        assert_eq!(queue.release(B, true, 2)[0].result, C2dResult::DeliveryCountExceeded);
+    }
+
+    #[test]
+    fn packet_ids_stay_valid_when_sequence_numbers_wrap() {
+        assert_eq!(packet_id(0x3fff), 0x4000);
+        assert_eq!(packet_id(0x4000), 1);
+    }
+}

@@ -1,0 +1,291 @@
+//! The MQTT head: one connection's state machine over the hub's state. Bytes in, bytes out, next deadline; no socket, no runtime, no clock.
+//!
+//! Its driver feeds [`Head::receive`] with what the peer sent, calls [`Head::poll`] when the head was woken or its [`Head::timeout`] is over, writes
+//! what [`Head::take_output`] gives, and ends the stream when [`Head::closing`] says so and all output is written.
+
+mod acknowledge;
+pub(crate) mod bag;
+pub(crate) mod codec;
+mod connect;
+mod deliver;
+mod iothub;
+mod publish;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod user_name;
+
+use std::time::{Duration, SystemTime};
+
+use crate::auth::Peer;
+use crate::clock::Now;
+use crate::faults::{DropPoint, Fault};
+use crate::hub::registry::Identity;
+use crate::hub::{HubState, NO_DEVICE};
+use crate::record::{Activity, ConnectionId, DisconnectReason};
+
+use acknowledge::Pubacks;
+use codec::{Decoder, Incoming, Malformed};
+
+/// How the driver ends the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// Both sides are done: TLS says goodbye, then TCP.
+    Orderly,
+    /// TCP is closed and nothing is said: how the real hub shows almost every error (mqtt.md 13.4).
+    Bare,
+}
+
+/// One MQTT connection.
+#[derive(Debug)]
+pub(crate) struct Head {
+    id: ConnectionId,
+    peer: Peer,
+    decoder: Decoder,
+    state: State,
+    output: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has come yet; CONNECT must, by this time.
+    AwaitingConnect { deadline: Duration },
+    /// CONNECT was accepted.
+    Open(Box<Open>),
+    /// CONNECT has come from this device and is never answered: a fault.
+    Silent { device: String },
+    /// The end: the driver writes what is left and closes.
+    Closed(Close),
+}
+
+/// What an open connection needs beyond what the hub's state has.
+#[derive(Debug)]
+struct Open {
+    identity: Identity,
+    /// The longest silence that is allowed.
+    keep_alive: Duration,
+    last_heard: Duration,
+    /// When the token and the hub's grace are over.
+    expires: Option<SystemTime>,
+    pubacks: Pubacks,
+}
+
+impl Head {
+    /// The head of a connection that has just been accepted.
+    pub(crate) fn new(hub: &mut HubState, now: Now) -> Self {
+        let deadline = now.elapsed.saturating_add(hub.config.connect_timeout);
+        let (id, peer) = (hub.next_connection(), Peer::default());
+        Self { id, peer, decoder: Decoder::new(), state: State::AwaitingConnect { deadline }, output: Vec::new() }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// TLS is up, and this is the other end.
+    pub(crate) fn secured(&mut self, hub: &mut HubState, now: Now, peer: Peer) {
+        self.peer = peer;
+        self.drop_early(hub, now, DropPoint::TlsEstablished);
+    }
+
+    /// Drops the connection if a fault waits for this point, at which no device is known.
+    pub(crate) fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
+        if self.closing().is_none() && hub.faults.take_early_drop(point) {
+            self.drop_for(hub, now, point);
+        }
+    }
+
+    /// TLS was not established.
+    pub(crate) fn tls_failed(&mut self, hub: &mut HubState, now: Now, why: String) {
+        if self.closing().is_none() {
+            self.close(hub, now, DisconnectReason::TlsFailed(why));
+        }
+    }
+
+    /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
+    pub(crate) fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
+        self.notice_end(hub);
+        while !bytes.is_empty() && self.closing().is_none() {
+            match self.decoder.next(&mut bytes) {
+                Ok(Some(packet)) => self.handle(hub, now, packet),
+                Ok(None) => {}
+                Err(Malformed::TooLarge) => {
+                    let limit = codec::MAX_PACKET as usize;
+                    self.close(hub, now, DisconnectReason::MessageTooLarge { size: limit + 1, limit });
+                }
+                Err(Malformed::Because(why)) => self.violate(hub, now, format!("malformed packet: {why}")),
+            }
+        }
+        self.poll(hub, now);
+    }
+
+    /// The hub's state or the time has moved on.
+    pub(crate) fn poll(&mut self, hub: &mut HubState, now: Now) {
+        self.notice_end(hub);
+        let overdue = match &self.state {
+            State::AwaitingConnect { deadline } if *deadline <= now.elapsed => Some(DisconnectReason::ConnectTimeout),
+            State::Open(open) if open.silence_ends() <= now.elapsed => Some(DisconnectReason::KeepAliveExpired),
+            State::Open(open) if open.expires.is_some_and(|date| date <= now.wall) => {
+                Some(DisconnectReason::TokenExpired)
+            }
+            _ => None,
+        };
+        if let Some(why) = overdue {
+            return self.close(hub, now, why);
+        }
+        self.send_due_pubacks(hub, now);
+        self.deliver(hub, now);
+    }
+
+    /// The peer has closed its side, or the stream broke.
+    pub(crate) fn peer_closed(&mut self, hub: &mut HubState, now: Now) {
+        self.notice_end(hub);
+        if self.closing().is_none() {
+            self.close(hub, now, DisconnectReason::ConnectionLost);
+        }
+    }
+
+    /// What is to be written now.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Whether and how the stream is to end once everything is written.
+    pub(crate) fn closing(&self) -> Option<Close> {
+        match self.state {
+            State::Closed(close) => Some(close),
+            _ => None,
+        }
+    }
+
+    /// How long until [`poll`](Self::poll) has something to do, if time just passes and nothing comes.
+    pub(crate) fn timeout(&self, now: Now) -> Option<Duration> {
+        match &self.state {
+            State::AwaitingConnect { deadline } => Some(now.until_elapsed(*deadline)),
+            State::Open(open) => {
+                let silence = Some(now.until_elapsed(open.silence_ends()));
+                let token = open.expires.map(|date| now.until_wall(date));
+                let puback = open.pubacks.due().map(|due| now.until_elapsed(due));
+                [silence, token, puback].into_iter().flatten().min()
+            }
+            State::Silent { .. } | State::Closed(_) => None,
+        }
+    }
+
+    fn handle(&mut self, hub: &mut HubState, now: Now, packet: Incoming) {
+        if let State::Open(open) = &mut self.state {
+            open.last_heard = now.elapsed;
+        }
+        match (&self.state, packet) {
+            (State::Closed(_) | State::Silent { .. }, _) => {}
+            (State::AwaitingConnect { .. }, Incoming::Connect(connect)) => self.connect(hub, now, *connect),
+            (State::AwaitingConnect { .. }, Incoming::ConnectOtherLevel(level)) => self.refuse_level(hub, now, level),
+            (State::AwaitingConnect { .. }, _) => self.violate(hub, now, "a packet before CONNECT".to_owned()),
+            (State::Open(_), Incoming::Connect(_) | Incoming::ConnectOtherLevel(_)) => {
+                self.violate(hub, now, "a second CONNECT".to_owned());
+            }
+            (State::Open(_), Incoming::Publish(publish)) => self.publish(hub, now, publish),
+            (State::Open(_), Incoming::Puback { packet_id }) => self.puback(hub, now, packet_id),
+            (State::Open(_), Incoming::Subscribe { packet_id, filters }) => {
+                self.subscribe(hub, now, packet_id, &filters)
+            }
+            (State::Open(_), Incoming::Unsubscribe { packet_id, filters }) => {
+                self.unsubscribe(hub, now, packet_id, &filters)
+            }
+            (State::Open(_), Incoming::Pingreq) => self.ping(hub, now),
+            (State::Open(_), Incoming::Disconnect) => self.close(hub, now, DisconnectReason::ByDevice),
+        }
+    }
+
+    fn ping(&mut self, hub: &mut HubState, now: Now) {
+        self.note(hub, Activity::Ping { at: now.wall, connection: self.id });
+        if !self.fault_fires(hub, now, Fault::WithholdPingresp) {
+            self.send(hub, now, codec::pingresp());
+        }
+    }
+
+    /// Writes a packet, or the first half of it if that is the fault. False: the connection is closed.
+    fn send(&mut self, hub: &mut HubState, now: Now, packet: Vec<u8>) -> bool {
+        if hub.faults.take_drop(self.device(), DropPoint::MidPacket) {
+            self.output.extend_from_slice(&packet[..packet.len() / 2]);
+            self.drop_for(hub, now, DropPoint::MidPacket);
+            return false;
+        }
+        if self.output.is_empty() {
+            self.output = packet;
+        } else {
+            self.output.extend_from_slice(&packet);
+        }
+        true
+    }
+
+    /// Whether the connection is dropped here by a fault; then it is closed.
+    fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
+        let drops = hub.faults.take_drop(self.device(), point);
+        if drops {
+            self.drop_for(hub, now, point);
+        }
+        drops
+    }
+
+    fn drop_for(&mut self, hub: &mut HubState, now: Now, at: DropPoint) {
+        let device = Some(self.device().to_owned()).filter(|device| device != NO_DEVICE);
+        let fault = Fault::Drop { device, at };
+        self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+        self.close(hub, now, DisconnectReason::Fault(fault));
+    }
+
+    /// Whether this fault waits for the connection; it is consumed.
+    fn fault_fires(&self, hub: &mut HubState, now: Now, fault: Fault) -> bool {
+        let fires = hub.faults.take_equal(self.device(), &fault);
+        if fires {
+            self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault });
+        }
+        fires
+    }
+
+    fn violate(&mut self, hub: &mut HubState, now: Now, how: String) {
+        self.close(hub, now, DisconnectReason::ProtocolViolation(how));
+    }
+
+    fn close(&mut self, hub: &mut HubState, now: Now, why: DisconnectReason) {
+        let close = if why == DisconnectReason::ByDevice { Close::Orderly } else { Close::Bare };
+        tracing::debug!(connection = self.id.0, device = self.device(), ?why, "connection ends");
+        match std::mem::replace(&mut self.state, State::Closed(close)) {
+            State::Open(_) => hub.end(self.id, why, now),
+            State::AwaitingConnect { .. } => {
+                hub.note(NO_DEVICE, Activity::Disconnected { at: now.wall, connection: self.id, why });
+            }
+            State::Silent { device } => {
+                hub.note(&device, Activity::Disconnected { at: now.wall, connection: self.id, why })
+            }
+            State::Closed(earlier) => self.state = State::Closed(earlier),
+        }
+    }
+
+    /// The hub may have ended the connection from elsewhere: by the service, or for a newer connection.
+    fn notice_end(&mut self, hub: &HubState) {
+        if matches!(self.state, State::Open(_)) && !hub.is_open(self.id) {
+            self.state = State::Closed(Close::Bare);
+        }
+    }
+
+    fn note(&self, hub: &mut HubState, activity: Activity) {
+        hub.note(self.device(), activity);
+    }
+
+    fn device(&self) -> &str {
+        match &self.state {
+            State::Open(open) => &open.identity.device,
+            State::Silent { device } => device,
+            State::AwaitingConnect { .. } | State::Closed(_) => NO_DEVICE,
+        }
+    }
+}
+
+impl Open {
+    fn silence_ends(&self) -> Duration {
+        self.last_heard.saturating_add(self.keep_alive)
+    }
+}

@@ -1,0 +1,108 @@
+//! Which topics and filters the hub knows (mqtt.md 2.1, 3, 4.1, 5), seen from one identity.
+
+use crate::hub::registry::Identity;
+use crate::hub::session::Feature;
+
+/// Where a PUBLISH goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    /// Telemetry with this property bag.
+    Telemetry { bag: &'a str },
+    /// Something below `$iothub/`.
+    IotHub(&'a str),
+    /// Nothing that the hub knows, or another identity's.
+    Unknown,
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn of(topic: &'a str, identity: &Identity) -> Self {
+        if let Some(rest) = topic.strip_prefix("$iothub/") {
+            return Self::IotHub(rest);
+        }
+        match telemetry_bag(topic, identity) {
+            Some(bag) => Self::Telemetry { bag },
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// The bag of a telemetry topic of this identity; with an empty bag the last slash may be missing (mqtt.md 2.1).
+pub(crate) fn telemetry_bag<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
+    let rest = own(topic, identity)?.strip_prefix("messages/events")?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+/// What a filter asks for; `None` if the hub does not know it for this identity.
+pub(crate) fn feature_of(filter: &str, identity: &Identity) -> Option<Feature> {
+    match filter {
+        "$iothub/twin/res/#" => return Some(Feature::TwinResponses),
+        "$iothub/twin/PATCH/properties/desired/#" => return Some(Feature::DesiredPatches),
+        "$iothub/methods/POST/#" => return Some(Feature::Methods),
+        _ => {}
+    }
+    // A module has no cloud-to-device messages (mqtt.md 3; E29).
+    if identity.module.is_some() {
+        return None;
+    }
+    // The embedded C SDK subscribes with `+` (mqtt.md 3).
+    let own = own(filter, identity).or_else(|| filter.strip_prefix("devices/+/"));
+    (own == Some("messages/devicebound/#")).then_some(Feature::CloudToDevice)
+}
+
+/// What follows `devices/{device}/[modules/{module}/]`.
+fn own<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
+    let mut rest = topic.strip_prefix("devices/")?.strip_prefix(identity.device.as_str())?.strip_prefix('/')?;
+    if let Some(module) = &identity.module {
+        rest = rest.strip_prefix("modules/")?.strip_prefix(module.as_str())?.strip_prefix('/')?;
+    }
+    Some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn telemetry_is_known_with_and_without_bag_and_slash() {
+        let me = Identity::device("d");
+        for (topic, bag) in [
+            ("devices/d/messages/events/", Some("")),
+            ("devices/d/messages/events", Some("")),
+            ("devices/d/messages/events/a=b/", Some("a=b/")),
+        ] {
+            assert_eq!(telemetry_bag(topic, &me), bag, "{topic}");
+        }
+        for topic in [
+            "devices/e/messages/events/",
+            "devices/d/messages/eventsx",
+            "devices/dd/messages/events/",
+            "a",
+            "devices/d/modules/m/messages/events/",
+        ] {
+            assert_eq!(Target::of(topic, &me), Target::Unknown, "{topic}");
+        }
+        let module = Identity { device: "d".into(), module: Some("m".into()) };
+        assert_eq!(telemetry_bag("devices/d/modules/m/messages/events/", &module), Some(""));
+        assert_eq!(telemetry_bag("devices/d/messages/events/", &module), None);
+    }
+
+    #[test]
+    fn only_the_documented_filters_are_known() {
+        let me = Identity::device("d");
+        assert_eq!(feature_of("devices/d/messages/devicebound/#", &me), Some(Feature::CloudToDevice));
+        assert_eq!(feature_of("devices/+/messages/devicebound/#", &me), Some(Feature::CloudToDevice));
+        assert_eq!(feature_of("$iothub/twin/res/#", &me), Some(Feature::TwinResponses));
+        for filter in [
+            "#",
+            "devices/#",
+            "devices/e/messages/devicebound/#",
+            "devices/d/messages/devicebound/",
+            "devices/d/messages/events/#",
+            "$iothub/#",
+        ] {
+            assert_eq!(feature_of(filter, &me), None, "{filter}");
+        }
+        let module = Identity { device: "d".into(), module: Some("m".into()) };
+        assert_eq!(feature_of("devices/d/messages/devicebound/#", &module), None);
+    }
+}

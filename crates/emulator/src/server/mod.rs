@@ -1,0 +1,115 @@
+//! The server thread: listener, timers, and one task a connection that moves bytes between the network and a head. It decides nothing.
+
+mod connection;
+mod stream;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::error::StartError;
+use crate::record::DisconnectReason;
+use crate::shared::Shared;
+use crate::tls::Tls;
+
+/// How long to wait after the system refused to accept, usually for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The running server. Dropping it stops the thread and waits for it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        tls: &Tls,
+        address: SocketAddr,
+        max_connections: usize,
+    ) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let context = connection::Context {
+            shared: Arc::clone(&shared),
+            acceptor: TlsAcceptor::from(tls.server_config()),
+            device_authorities: tls.device_authorities(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listener, context, max_connections) => {}
+                    () = keep_time(&shared) => {}
+                    _ = stopped => {}
+                }
+            });
+            shared.change(|hub, now| hub.end_all(&DisconnectReason::HubStopped, now));
+        };
+        let thread = std::thread::Builder::new().name("iothub-emulator".to_owned()).spawn(run)?;
+        Ok(Self { address: bound, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server thread has printed itself; it must not become a second one here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Accepts connections for ever. Dropping the future closes all of them.
+async fn accept(listener: TcpListener, context: connection::Context, max_connections: usize) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot serve the listener"),
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < max_connections => {
+                    connections.spawn(connection::serve(stream, context.clone()));
+                }
+                Ok(_) => tracing::warn!(max_connections, "too many connections: closed the new one"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection's task failed");
+                }
+            }
+        }
+    }
+}
+
+/// Lets happen in time what no connection waits for: ends of locks, times to live, feedback batches.
+async fn keep_time(shared: &Shared) {
+    loop {
+        let sleep = shared.sleep_time(|hub, now| hub.timeout(now));
+        tokio::select! {
+            () = connection::sleep_for(sleep) => shared.change(|_, _| {}),
+            () = shared.deadline_changed() => {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The hub's state under its lock, shared by the server thread and the service handles: who waits is told of every change.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, Now, ReadClock};
+use crate::config::Config;
+use crate::hub::HubState;
+use crate::record::ConnectionId;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    /// Tells the server that the hub's next deadline is another one.
+    deadline: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    hub: HubState,
+    /// Counts changes, so that a waiter misses none.
+    version: u64,
+    wakers: HashMap<ConnectionId, Arc<Notify>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        let clock = Clock::new(config.manual_clock);
+        let inner = Inner { clock, hub: HubState::new(config), version: 0, wakers: HashMap::new() };
+        Self { inner: Mutex::new(inner), changed: Condvar::new(), deadline: Notify::new() }
+    }
+
+    /// Changes the hub's state: what is due happens first, and whoever is concerned is told.
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
+        let mut inner = self.lock();
+        let now = inner.clock.now();
+        let due = inner.hub.due();
+        inner.hub.advance(now);
+        let result = f(&mut inner.hub, now);
+        inner.version += 1;
+        for connection in inner.hub.take_woken() {
+            if let Some(waker) = inner.wakers.get(&connection) {
+                waker.notify_one();
+            }
+        }
+        if inner.hub.due() != due {
+            self.deadline.notify_one();
+        }
+        drop(inner);
+        self.changed.notify_all();
+        result
+    }
+
+    /// Looks at the hub's state.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&HubState, Now) -> R) -> R {
+        let inner = self.lock();
+        f(&inner.hub, inner.clock.now())
+    }
+
+    /// Advances or sets the clock: everything that waits for a time looks again.
+    pub(crate) fn turn_clock(&self, f: impl FnOnce(&mut Clock)) {
+        {
+            let mut inner = self.lock();
+            f(&mut inner.clock);
+            inner.wakers.values().for_each(|waker| waker.notify_one());
+        }
+        self.change(|_, _| {});
+        self.deadline.notify_one();
+    }
+
+    /// Waits in real time until `f` gives a value; it is asked again after each change. `None`: the limit is over.
+    pub(crate) fn wait<R>(&self, limit: Duration, mut f: impl FnMut() -> Option<R>) -> Option<R> {
+        let end = Instant::now().checked_add(limit);
+        loop {
+            let seen = self.lock().version;
+            if let Some(value) = f() {
+                return Some(value);
+            }
+            let mut inner = self.lock();
+            while inner.version == seen {
+                let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+                if left.is_zero() {
+                    return None;
+                }
+                inner = self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    pub(crate) fn register(&self, connection: ConnectionId, waker: Arc<Notify>) {
+        self.lock().wakers.insert(connection, waker);
+    }
+
+    pub(crate) fn unregister(&self, connection: ConnectionId) {
+        self.lock().wakers.remove(&connection);
+    }
+
+    /// Waits until the hub's next deadline is another one.
+    pub(crate) async fn deadline_changed(&self) {
+        self.deadline.notified().await;
+    }
+
+    /// How long to sleep for something that is due so much later: for ever, if the clock only moves when it is told to.
+    pub(crate) fn sleep_time(&self, timeout: impl FnOnce(&HubState, Now) -> Option<Duration>) -> Option<Duration> {
+        let inner = self.lock();
+        if inner.clock.is_manual() { None } else { timeout(&inner.hub, inner.clock.now()) }
+    }
+
+    // A panic while the lock was held is the test's or a defect; what there is remains readable.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadClock for Shared {
+    fn wall(&self) -> SystemTime {
+        self.lock().clock.now().wall
+    }
+}
