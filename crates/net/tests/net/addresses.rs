@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -144,27 +145,66 @@ fn resolver_threads() -> usize {
     names.filter(|name| name.trim_end() == "iothub-resolver").count()
 }
 
-/// The only test of this program that uses the operating system's resolver, so that it can count threads.
+/// Answers when told, from another thread.
+#[derive(Clone, Default)]
+struct OnCall(Arc<Mutex<(Option<SocketAddr>, Option<Waker>)>>);
+
+impl OnCall {
+    fn answer(&self, address: SocketAddr) {
+        let mut shared = self.0.lock().unwrap();
+        shared.0 = Some(address);
+        shared.1.take().expect("a client that waits").wake();
+    }
+}
+
+impl Resolve for OnCall {
+    fn resolve(&mut self, _host: &str, _port: u16, waker: &Waker) -> Poll<Result<Vec<SocketAddr>, String>> {
+        let mut shared = self.0.lock().unwrap();
+        match shared.0 {
+            Some(address) => Poll::Ready(Ok(vec![address])),
+            None => {
+                shared.1 = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
 #[test]
-fn the_system_resolver_wakes_the_client_and_leaves_no_thread() {
+fn a_look_up_that_finishes_wakes_the_client() {
     let authority = Authority::new();
-    let server = server::tls(authority.server(&["localhost"]).config(BOTH), |mut tls| tls.write_all(b"!").is_ok());
-    let endpoint = endpoint("localhost", &authority);
-    let mut connector = Connector::new(&endpoint, server.address.port(), TIMEOUT, None).unwrap();
+    let server = server::tls(authority.server(&["hub.example"]).config(BOTH), |mut tls| tls.write_all(b"!").is_ok());
+    let resolver = OnCall::default();
+    let endpoint = endpoint("hub.example", &authority);
+    let mut connector = Connector::new(&endpoint, 8883, TIMEOUT, Some(Box::new(resolver.clone()))).unwrap();
     let mut platform = SystemPlatform::new().unwrap();
     connector.set_waker(&platform.waker());
     connector.start(platform.now());
     assert!(connector.poll(platform.now()).is_pending());
-    // There is no descriptor to watch yet: only the waker can end this.
+    // There is no descriptor to watch yet: only the waker can end the park.
     let mut on = Vec::new();
     connector.readiness(&mut on);
     assert!(on.is_empty());
+    let address = server.address;
+    let thread = std::thread::spawn(move || resolver.answer(address));
     let limit = Instant::now() + GENEROUS;
     platform.park(&on, Some(limit));
     assert!(Instant::now() < limit, "the look-up did not wake the client");
-
+    thread.join().unwrap();
     assert!(drive(&mut connector, &mut platform, Duration::ZERO).is_ok());
     assert!(server.join());
+}
+
+/// The only test of this program that uses the operating system's resolver, so that it can count threads.
+#[test]
+fn the_system_resolver_connects_and_leaves_no_thread() {
+    let authority = Authority::new();
+    let server = server::tls(authority.server(&["localhost"]).config(BOTH), |mut tls| tls.write_all(b"!").is_ok());
+    let endpoint = endpoint("localhost", &authority);
+    let mut connector = Connector::new(&endpoint, server.address.port(), TIMEOUT, None).unwrap();
+    assert!(connect(&mut connector).is_ok());
+    assert!(server.join());
+    let limit = Instant::now() + GENEROUS;
     while resolver_threads() > 0 {
         assert!(Instant::now() < limit, "the resolver's thread stays");
         std::thread::yield_now();
