@@ -93,9 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         for record in hub.telemetry("thermostat") {
             println!("hub:    stored {}", String::from_utf8_lossy(&record.body));
         }
-        for outcome in hub.c2d_outcomes("thermostat") {
-            println!("hub:    the message for the device was {}", format!("{:?}", outcome.result).to_lowercase());
-        }
+        hub.wait_until(PATIENCE, "the message to be completed", |hub| !hub.c2d_outcomes("thermostat").is_empty())?;
+        println!("hub:    the message for the device is completed and gone from its queue");
     }
     println!("All is well.");
     Ok(())

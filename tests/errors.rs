@@ -176,6 +176,7 @@ fn every_kind() -> Vec<ConnectionErrorKind> {
         Broken { detail: detail() },
         NoPingResponse { after },
         NoAcknowledgement { after },
+        TokenTooLong { length: 70_000, limit: 65_535 },
         Protocol { detail: detail() },
         SettlementsHeld { held: 50, held_for: after },
     ]

@@ -73,7 +73,7 @@ pub enum ConnectionErrorKind {
     },
     /// Every address refused the TCP connection.
     #[error(
-        "the connection was refused; check that the hub listens on this port and that no firewall closes it, or use a transport on port 443"
+        "the connection was refused; check that the hub listens on this port and that no firewall closes it"
     )]
     Refused,
     /// The network failed before or during the connection.
@@ -129,7 +129,7 @@ pub enum ConnectionErrorKind {
     },
     /// The hub refused the credentials (MQTT: CONNACK 5).
     #[error(
-        "the hub refused the credentials (it does not say why); check the device id, that the device exists and is enabled, its key or certificate, and the clock of this machine"
+        "the hub refused the credentials without saying why: the device may be unknown or disabled, its key or certificate wrong, or a clock off; check the connection string against the hub's entry for this device"
     )]
     NotAuthorized,
     /// The hub cannot serve now (MQTT: CONNACK 3).
