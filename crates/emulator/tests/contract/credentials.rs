@@ -255,6 +255,19 @@ fn m_e11_the_grace_can_be_none() {
 }
 
 #[test]
+fn m_e11_setting_the_date_ends_tokens_but_no_silence() {
+    let hub = hub_with_manual_clock();
+    let device = hub.create_device("dev").unwrap();
+    let connect = Connect::expiring(&hub, &device, Duration::from_secs(300)).keep_alive(10);
+    let mut peer = Peer::connected_as(&hub, &connect);
+    hub.set_clock(start_of_time() + Duration::from_secs(899));
+    peer.expect_quiet();
+    hub.set_clock(start_of_time() + Duration::from_secs(901));
+    peer.expect_closed_without_packet();
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::TokenExpired);
+}
+
+#[test]
 fn m_e11_expiry_is_an_end_without_disconnect_so_the_will_is_published() {
     let hub = start(manual_clock().with_sas_grace(Duration::ZERO));
     let device = hub.create_device("dev").unwrap();

@@ -1,6 +1,7 @@
 //! What happens before a CONNECT is accepted: TLS, the protocol version, the order of the first packets (E1, E9).
 
 use std::io::Write as _;
+use std::net::{Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, TlsVersion};
@@ -87,6 +88,25 @@ fn m_e01_only_loopback_is_served_by_default() {
     let hub = Emulator::start().unwrap();
     assert!(hub.mqtt_address().ip().is_loopback());
     assert_ne!(hub.mqtt_address().port(), 0);
+}
+
+#[test]
+fn m_e01_the_address_is_a_setting() {
+    let hub = start(Config::new().with_mqtt_address((Ipv6Addr::LOCALHOST, 0).into()));
+    let device = hub.create_device("dev").unwrap();
+    assert!(hub.mqtt_address().is_ipv6());
+    Peer::connected(&hub, &device).expect_quiet();
+}
+
+#[test]
+fn m_e01_a_stopped_hub_closes_its_connections_and_its_port() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut peer = Peer::connected(&hub, &device);
+    let address = hub.mqtt_address();
+    hub.stop();
+    peer.expect_closed_without_packet();
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]

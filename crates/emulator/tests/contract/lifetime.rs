@@ -80,6 +80,18 @@ fn m_e08_long_keep_alives_and_none_at_all_end_after_1767_seconds() {
 }
 
 #[test]
+fn m_e08_a_clock_that_runs_can_be_advanced_too() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut peer = Peer::connected_as(&hub, &Connect::of(&hub, &device).keep_alive(600));
+    hub.advance_clock(seconds(300));
+    peer.expect_quiet();
+    hub.advance_clock(seconds(901));
+    peer.expect_closed_without_packet();
+    assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::KeepAliveExpired);
+}
+
+#[test]
 fn m_e08_the_cap_is_a_setting() {
     let hub = start(manual_clock().with_max_keep_alive(seconds(600)));
     let device = hub.create_device("dev").unwrap();

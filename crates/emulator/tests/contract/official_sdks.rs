@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use iothub_emulator::{C2dMessage, C2dResult, Config, FeedbackMode};
 use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::bag::{self, pair};
 use crate::support::packets::{self, Connect, primary_key};
@@ -24,6 +25,8 @@ struct Recorded {
     subscribes: &'static [&'static [(&'static str, u8)]],
     telemetry: &'static str,
     creation_time: Option<&'static str>,
+    /// QoS, `$rid` and body of the request for the twin.
+    twin_get: (u8, &'static str, &'static [u8]),
 }
 
 const C_SDK: Recorded = Recorded {
@@ -37,6 +40,7 @@ const C_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/k%201=v%261&%24.cid=cid1&%24.mid=mid1&%24.ct=application%2fjson&%24.ce=utf-8&%24.ctime=2026-01-02T03%3a04%3a05Z",
     creation_time: Some("2026-01-02T03:04:05Z"),
+    twin_get: (0, "4", b""),
 };
 
 const NODE_SDK: Recorded = Recorded {
@@ -52,6 +56,7 @@ const NODE_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261",
     creation_time: None,
+    twin_get: (0, "f1c51fb1-0816-4a02-b536-a739a618d6f3", b" "),
 };
 
 const PYTHON_SDK: Recorded = Recorded {
@@ -67,6 +72,7 @@ const PYTHON_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261",
     creation_time: None,
+    twin_get: (1, "86e48792-3034-4037-9021-aa785b54e18d", b" "),
 };
 
 fn replay(sdk: &Recorded) {
@@ -89,6 +95,7 @@ fn replay(sdk: &Recorded) {
         let requested: Vec<u8> = filters.iter().map(|(_, qos)| *qos).collect();
         assert_eq!(peer.subscribe(filters), requested);
     }
+    expect_twin_answer(&mut peer, sdk);
     peer.publish(sdk.telemetry, b"hello");
     let record = hub.telemetry("dev1").remove(0);
     assert_eq!(&record.body[..], b"hello");
@@ -120,6 +127,26 @@ fn replay(sdk: &Recorded) {
     assert_eq!(hub.c2d_outcomes("dev1")[0].result, C2dResult::Completed);
     peer.send(packets::DISCONNECT);
     peer.expect_closed_without_packet();
+}
+
+/// Whatever the hub knows of twins, the request gets one answer, its PUBACK at QoS 1, and nobody is disconnected.
+fn expect_twin_answer(peer: &mut Peer, sdk: &Recorded) {
+    let (qos, request_id, body) = sdk.twin_get;
+    peer.send(&packets::publish(&format!("$iothub/twin/GET/?$rid={request_id}"), qos, 0, 77, body));
+    let mut answers = 0;
+    let mut acknowledgements = 0;
+    for packet in peer.drain() {
+        match packet {
+            Packet::PubAck(ack) if ack.pkid == 77 => acknowledgements += 1,
+            Packet::Publish(publish) => {
+                assert!(publish.topic.starts_with("$iothub/twin/res/"), "{}", publish.topic);
+                assert!(publish.topic.ends_with(&format!("/?$rid={request_id}")), "{}", publish.topic);
+                answers += 1;
+            }
+            other => panic!("{other:?} is no answer to a twin request"),
+        }
+    }
+    assert_eq!((answers, acknowledgements), (1, qos));
 }
 
 #[test]
