@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + PATIENCE;
     let mut asked = false;
     let mut received = 0;
-    while received == 0 || client.stats().delivered < u64::from(READINGS) {
+    loop {
         client.do_work();
         while let Some(event) = client.next_event() {
             if let Event::Message(message) = event {
@@ -81,6 +81,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 None => println!("device: waiting for a cloud-to-device message; send one from your hub's portal"),
             }
+        }
+        if received > 0 && client.stats().delivered == u64::from(READINGS) {
+            break;
         }
         if Instant::now() >= deadline {
             return Err(format!("the story did not end within {} s; see the lines above", PATIENCE.as_secs()).into());

@@ -43,7 +43,7 @@ fn session(hub: &Hub, device: &str) {
     hub.send_c2d(device, C2dMessage::new("welcome")).unwrap();
     let limit = Instant::now() + LIMIT;
     let mut received = 0;
-    while received == 0 || client.stats().delivered == 0 {
+    loop {
         assert!(Instant::now() < limit, "{client:?}");
         client.do_work();
         while let Some(event) = client.next_event() {
@@ -53,7 +53,10 @@ fn session(hub: &Hub, device: &str) {
             }
         }
         started.extend(threads().into_iter().filter(|(id, _)| !before.contains_key(id)));
-        client.wait(Duration::from_secs(1));
+        if received > 0 && client.stats().delivered > 0 {
+            break;
+        }
+        client.wait(LIMIT);
     }
     client.close(LIMIT);
     drop(client);
