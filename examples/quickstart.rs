@@ -8,9 +8,10 @@
 //! hub's certificate comes from a private authority, `IOTHUB_TRUSTED_CERTS` names a PEM file with its root.
 //! `--transport NAME` chooses the transport.
 
-#![expect(clippy::print_stdout, reason = "an example tells its story on the terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example tells its story on the terminal")]
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use iothub_client::{ConnectionState, CreateError, DeviceClient, Event, Feature, Message, Protocol, StatusChange};
@@ -20,9 +21,19 @@ use iothub_emulator::{C2dMessage, Emulator};
 const PATIENCE: Duration = Duration::from_secs(30);
 const READINGS: u32 = 3;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let protocol = transport_from_arguments()?;
-    let provider = protocol.provider().inspect_err(|error| explain(error, protocol))?;
+    let provider = protocol.provider().map_err(|error| with_command(&error, protocol))?;
 
     // A hub to talk to: the one that you name, or one of our own.
     let (connection_string, trusted_certs, emulator) = match std::env::var("IOTHUB_DEVICE_CONNECTION_STRING") {
@@ -124,9 +135,12 @@ fn transport_from_arguments() -> Result<Protocol, Box<dyn Error>> {
     }
 }
 
-fn explain(error: &CreateError, protocol: Protocol) {
-    if let CreateError::NotCompiledIn { .. } = error {
-        println!("Run this instead:");
-        println!("  cargo run --features {protocol} --example quickstart -- --transport {protocol}");
+/// Adds the command that helps when the transport is not compiled in.
+fn with_command(error: &CreateError, protocol: Protocol) -> String {
+    match error {
+        CreateError::NotCompiledIn { .. } => {
+            format!("{error}; run\n  cargo run --features {protocol} --example quickstart -- --transport {protocol}")
+        }
+        _ => error.to_string(),
     }
 }

@@ -40,7 +40,7 @@
 //! - [`Event`] is everything that happens and no callback was set for.
 //! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
 //!   again.
-//! - [`Mqtt`] is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
+//! - `Mqtt` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
 //!
 //! # Cargo features
 //!
@@ -54,6 +54,6 @@ pub use iothub_net::Resolve;
 pub use iothub_transport_mqtt::Mqtt;
 pub use protocol::{Protocol, UnknownProtocol};
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "mqtt"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

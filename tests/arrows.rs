@@ -1,5 +1,7 @@
 //! Who names whom: the arrows of `docs/architecture.md`, and one TLS stack.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 

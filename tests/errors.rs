@@ -1,5 +1,7 @@
 //! What an operator reads when a connection cannot be made: one status event, and the text of `docs/errors.md`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};

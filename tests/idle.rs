@@ -1,5 +1,7 @@
 //! An idle client sleeps: it wakes at keep-alive rate, and nobody polls.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use iothub_client::{ConnectionState, DeviceClient, Mqtt};
