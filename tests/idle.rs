@@ -1,6 +1,6 @@
 //! An idle client sleeps: it wakes at keep-alive rate, and nobody polls.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
