@@ -159,6 +159,13 @@ impl Config {
         self
     }
 
+    /// Replaces all host names; see [`with_host_name`](Self::with_host_name).
+    #[must_use]
+    pub fn with_host_names(mut self, names: &[String]) -> Self {
+        self.host_names = names.to_vec();
+        self
+    }
+
     /// Where to listen for MQTT over TLS. Default `127.0.0.1:0`: loopback only, a port of the system's choice.
     #[must_use]
     pub fn with_mqtt_address(mut self, address: SocketAddr) -> Self {

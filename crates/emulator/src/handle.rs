@@ -50,6 +50,12 @@ impl Hub {
         self.facts.host_names.first().cloned().unwrap_or_default()
     }
 
+    /// All host names: those in the certificate.
+    #[must_use]
+    pub fn host_names(&self) -> Vec<String> {
+        self.facts.host_names.clone()
+    }
+
     /// The bound address of MQTT over TLS.
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {

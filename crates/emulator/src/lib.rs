@@ -1,4 +1,37 @@
 //! A local Azure IoT Hub to develop and test against: library and binary.
+//!
+//! [`Emulator::start`] gives a hub on a free port of 127.0.0.1 within milliseconds, on a thread of its own. Devices
+//! connect with any SDK, over MQTT 3.1.1 and TLS; their tokens and certificates are checked for real. The service side is
+//! [`Hub`], a blocking handle to clone and share: it creates devices, sends cloud-to-device messages, reads telemetry and
+//! feedback, and tells what happened on each connection. Its clock can be advanced, so that a test of a one-hour token
+//! takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer withheld.
+//!
+//! ```
+//! use iothub_emulator::{Config, DropPoint, Emulator, Fault};
+//! use std::time::{Duration, SystemTime};
+//!
+//! let emulator = Emulator::start_with(Config::new().with_manual_clock(SystemTime::now()))?;
+//! let device = emulator.create_device("thermometer")?;
+//! // Give a client `device.connection_string()`, `emulator.mqtt_address()` and `emulator.ca_pem()`.
+//! emulator.inject(Fault::Drop { device: None, at: DropPoint::PublishStored });
+//! emulator.advance_clock(Duration::from_secs(3600));
+//! assert!(!emulator.connected(&device.id));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it does as the real hub, and what not
+//!
+//! The contract is section 11 of the project's `mqtt.md`, numbers E1 to E29; `contract.txt` lists each with its test.
+//! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
+//! may ask for, this version has telemetry and cloud-to-device messages. Subscriptions to twin and method topics are
+//! accepted and kept; twin requests are answered with status 501, method responses are ignored. A module identity is
+//! unknown. There is no throttling and no quota, and a stored session does not expire.
+//!
+//! # Inside
+//!
+//! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
+//! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
+//! are its own, so that a mistake cannot agree with itself on both sides.
 
 pub(crate) mod auth;
 pub(crate) mod clock;
@@ -6,6 +39,7 @@ mod config;
 mod device;
 mod emulator;
 mod error;
+pub(crate) mod escape;
 mod faults;
 mod handle;
 pub(crate) mod hub;

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
+use crate::escape::escape;
 use crate::hub::registry::Identity;
 use crate::record::RefusalReason;
 
@@ -94,11 +95,11 @@ impl fmt::Debug for Token<'_> {
 
 /// A token for this resource, signed with a base64 key. An unusable key gives an empty text.
 pub(crate) fn sign(key: &str, resource: &str, expiry: u64) -> String {
-    let resource = utf8_percent_encode(resource, NON_ALPHANUMERIC).to_string();
+    let resource = escape(resource);
     let expiry = expiry.to_string();
     let Some(mac) = mac(key, &resource, &expiry) else { return String::new() };
     let signature = BASE64.encode(mac.finalize().into_bytes());
-    let signature = utf8_percent_encode(&signature, NON_ALPHANUMERIC);
+    let signature = escape(&signature);
     format!("{PREFIX}sr={resource}&sig={signature}&se={expiry}")
 }
 

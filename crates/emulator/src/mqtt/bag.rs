@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
 use crate::clock::iso8601;
 use crate::config::DuplicateSystemProperty;
+use crate::escape::escape;
 use crate::hub::c2d::StoredMessage;
 use crate::hub::telemetry::is_stamp;
 use crate::message::FeedbackMode;
-
-/// What stays bare: RFC 3986 unreserved, which every SDK can decode. `$` becomes `%24`: the C SDK compares that text byte for byte.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// System properties that a device may set: name on the wire, name in records.
 const SYSTEM: [(&str, &str); 16] = [
@@ -108,10 +106,6 @@ pub(crate) fn devicebound_topic_length(device: &str, message_id: &str, message: 
         stated_expiry: message.expiry.map(|_| SystemTime::UNIX_EPOCH),
     };
     devicebound_topic(device, &stored).len()
-}
-
-fn escape(text: &str) -> String {
-    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::auth::{self, Authenticated};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
-use crate::hub::registry::Identity;
+use crate::hub::registry::{Identity, check_device_id};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, NO_DEVICE, Opening};
 use crate::mqtt::acknowledge::Pubacks;
@@ -124,8 +124,9 @@ impl Head {
         Ok((authenticated, entry.generation_id.clone()))
     }
 
-    /// CONNACK with a code, then the end. The peer learns nothing but the code.
-    fn refuse(&mut self, hub: &mut HubState, now: Now, device: &str, code: u8, why: RefusalReason) {
+    /// CONNACK with a code, then the end. The peer learns nothing but the code; the hub's record is the claimed device's, if that can be one.
+    fn refuse(&mut self, hub: &mut HubState, now: Now, claimed: &str, code: u8, why: RefusalReason) {
+        let device = if check_device_id(claimed).is_ok() { claimed } else { NO_DEVICE };
         tracing::debug!(connection = self.id.0, device, code, ?why, "CONNECT refused");
         hub.note(device, Activity::ConnectRefused { at: now.wall, connection: self.id, code, why });
         hub.note(device, Activity::Disconnected { at: now.wall, connection: self.id, why: DisconnectReason::Refused });

@@ -180,13 +180,16 @@ fn a_connection_without_connect_ends_after_a_minute() {
     assert_eq!(head.closing(), Some(Close::Bare));
 }
 
+/// Client id, user name, password, and what the hub's record must say.
+type BadCredential<'a> = (&'a str, &'a str, String, fn(&RefusalReason) -> bool);
+
 #[test]
 fn every_bad_credential_gets_5_and_only_the_hub_knows_why() {
     let good = "localhost/d/?api-version=1";
     let token = |key: &str, resource: &str, expiry: u64| crate::auth::sas::sign(key, resource, expiry);
     let later = 1_800_000_000;
     let other_key = "BBECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let cases: [(&str, &str, String, fn(&RefusalReason) -> bool); 7] = [
+    let cases: [BadCredential<'_>; 7] = [
         ("d", good, token(other_key, "localhost/devices/d", later), |why| *why == RefusalReason::TokenSignature),
         ("d", good, token(KEY, "localhost/devices/e", later), |why| matches!(why, RefusalReason::TokenAudience { .. })),
         ("d", good, token(KEY, "elsewhere/devices/d", later), |why| matches!(why, RefusalReason::TokenAudience { .. })),
