@@ -89,7 +89,7 @@ impl Session {
         let length = token.map_or(0, str::len);
         if length > outgoing::MAX_STRING {
             let kind = ConnectionErrorKind::TokenTooLong { length, limit: outgoing::MAX_STRING };
-            return self.down(ConnectionError::new(connect.host().clone(), connect.port(), kind));
+            return self.down(at_peer(connect, kind));
         }
         let device = &self.kept.device;
         let token = token.map(Secret::new);
@@ -147,8 +147,8 @@ impl Session {
             let before = std::mem::discriminant(&self.state);
             self.state = match self.step(connect, now) {
                 Ok(state) => state,
-                Err(kind) => {
-                    self.down(ConnectionError::new(connect.host().clone(), connect.port(), kind));
+                Err(error) => {
+                    self.down(error);
                     State::Idle
                 }
             };
@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    fn step(&mut self, connect: &mut dyn Connect, now: Now) -> Result<State, ConnectionErrorKind> {
+    fn step(&mut self, connect: &mut dyn Connect, now: Now) -> Result<State, ConnectionError> {
         let kept = &mut self.kept;
         Ok(match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => State::Idle,
@@ -168,7 +168,7 @@ impl Session {
                     let timeout = kept.options.connect_timeout;
                     State::AwaitingConnack(Box::new(Handshake::new(stream, packet, timeout, now.mono)))
                 }
-                Poll::Ready(Err(error)) => return Err(error.kind),
+                Poll::Ready(Err(error)) => return Err(error),
             },
             State::AwaitingConnack(handshake) => match handshake.drive(now.mono) {
                 Progress::Waiting(handshake) => State::AwaitingConnack(Box::new(handshake)),
@@ -178,13 +178,13 @@ impl Session {
                     let connection = Connection::new(wire, self.generation, session_present, kept, now.mono);
                     State::Connected(Box::new(connection))
                 }
-                Progress::Failed(kind) => return Err(kind),
+                Progress::Failed(kind) => return Err(at_peer(connect, kind)),
             },
             State::Connected(mut connection) => match connection.drive(kept, now.mono) {
                 Ok(()) => State::Connected(connection),
                 Err(kind) => {
                     connection.end(kept);
-                    return Err(kind);
+                    return Err(at_peer(connect, kind));
                 }
             },
             State::Closing { mut connection, until } => {
@@ -265,4 +265,8 @@ impl Session {
             State::Connected(connection) | State::Closing { connection, .. } => connection.readiness(out),
         }
     }
+}
+
+fn at_peer(connect: &dyn Connect, kind: ConnectionErrorKind) -> ConnectionError {
+    ConnectionError::new(connect.host().clone(), connect.port(), kind)
 }

@@ -94,55 +94,41 @@ impl Wire {
 
     /// Sends all that the stream takes, flushing as seldom as it allows. What is left goes when it is writable.
     pub(crate) fn send(&mut self, now: Instant) -> io::Result<()> {
-        while !self.is_flushed() {
-            while !self.outgoing.is_empty() {
-                match self.stream.write(&self.outgoing) {
-                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                    Ok(taken) => {
-                        self.outgoing.advance(taken);
-                        self.count(taken, now);
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
+        loop {
+            let taken = write_some(&mut self.stream, &self.outgoing)?;
+            self.outgoing.advance(taken);
+            self.count(taken, now);
+            if !self.flush(now)? || self.outgoing.is_empty() {
+                return Ok(());
             }
-            if !self.flush(now)? {
-                break;
+            if taken == 0 {
+                self.blocked = true;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Sends bytes that are not to be copied into a buffer here; returns how many the stream took.
     pub(crate) fn send_directly(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(taken) => {
-                    sent += taken;
-                    self.count(taken, now);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        if !self.is_flushed() {
-            self.flush(now)?;
-        }
-        self.blocked |= sent < bytes.len();
-        Ok(sent)
+        let taken = write_some(&mut self.stream, bytes)?;
+        self.count(taken, now);
+        self.flush(now)?;
+        self.blocked |= taken < bytes.len();
+        Ok(taken)
     }
 
     fn count(&mut self, taken: usize, now: Instant) {
-        self.written += taken as u64;
-        self.last_sent = now;
+        if taken > 0 {
+            self.written += taken as u64;
+            self.last_sent = now;
+        }
     }
 
-    /// Whether all that the stream had accepted has left.
+    /// Whether all that the stream had accepted has left. TLS may have something of its own to send as well.
     fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        if self.flushed == self.written && !self.stream.wants_write() {
+            return Ok(true);
+        }
         loop {
             match self.stream.flush() {
                 Ok(()) => {
@@ -204,4 +190,19 @@ impl Wire {
     pub(crate) fn shutdown(&mut self) {
         self.stream.shutdown();
     }
+}
+
+/// Writes until the stream takes no more. An error that comes after some bytes will come again.
+fn write_some(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match stream.write(&bytes[taken..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock || taken > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
 }
