@@ -174,3 +174,39 @@ pub(crate) enum Taken<T> {
     /// It stays in the queue.
     More(T),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop_at(device: Option<&str>, at: DropPoint) -> Fault {
+        Fault::Drop { device: device.map(str::to_owned), at }
+    }
+
+    #[test]
+    fn a_fault_is_used_up_by_the_first_thing_that_it_applies_to() {
+        let mut queue = FaultQueue::default();
+        queue.push(None, drop_at(Some("d"), DropPoint::ConnackSent));
+        assert!(!queue.take_drop("e", DropPoint::ConnackSent));
+        assert!(!queue.take_drop("d", DropPoint::SubackSent));
+        assert!(queue.take_drop("d", DropPoint::ConnackSent));
+        assert!(!queue.take_drop("d", DropPoint::ConnackSent));
+    }
+
+    #[test]
+    fn before_a_device_is_known_the_device_of_a_fault_is_not_looked_at() {
+        let mut queue = FaultQueue::default();
+        queue.push(None, drop_at(Some("d"), DropPoint::TcpAccepted));
+        assert!(queue.take_early_drop(DropPoint::TcpAccepted));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_fault_without_anything_to_do_is_not_queued_but_named() {
+        let mut queue = FaultQueue::default();
+        let none = queue.push(None, Fault::DropPubacks { count: 0 });
+        let other = queue.push(None, Fault::ReorderPubacks { window: 0 });
+        assert_ne!(none, other);
+        assert_eq!(queue.len(), 0);
+    }
+}

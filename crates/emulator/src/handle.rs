@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::activity::{Activity, DisconnectReason};
 use crate::clock::{ClockReader, Now, ReadClock};
 use crate::device::{Device, DeviceAuth, DeviceCertificate};
 use crate::error::{HubError, WaitError};
@@ -12,7 +13,7 @@ use crate::hub::registry::{self, DeviceEntry, Identity};
 use crate::hub::{HubState, NO_DEVICE};
 use crate::message::C2dMessage;
 use crate::mqtt::bag::devicebound_topic_length;
-use crate::record::{Activity, C2dOutcome, C2dRecord, DisconnectReason, FeedbackRecord, TelemetryRecord};
+use crate::record::{C2dOutcome, C2dRecord, FeedbackRecord, TelemetryRecord};
 use crate::shared::Shared;
 use crate::tls::{self, Tls};
 

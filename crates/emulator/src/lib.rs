@@ -33,6 +33,7 @@
 //! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
 //! are its own, so that a mistake cannot agree with itself on both sides.
 
+mod activity;
 pub(crate) mod auth;
 pub(crate) mod clock;
 mod config;
@@ -50,6 +51,7 @@ mod server;
 mod shared;
 pub(crate) mod tls;
 
+pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{BadFilter, Config, DuplicateSystemProperty, LockExpiry, OutOfOrderPuback, UnknownTopic};
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
@@ -57,7 +59,4 @@ pub use error::{HubError, StartError, WaitError};
 pub use faults::{DropPoint, Fault, FaultId};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
-pub use record::{
-    Activity, C2dOutcome, C2dRecord, C2dResult, C2dState, ConnectionId, DisconnectReason, FeedbackRecord, PubackEffect,
-    RefusalReason, TelemetryRecord, TlsVersion,
-};
+pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord};

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::activity::ConnectionId;
 use crate::clock::{Clock, Now, ReadClock};
 use crate::config::Config;
 use crate::hub::HubState;
-use crate::record::ConnectionId;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -120,5 +120,38 @@ impl Shared {
 impl ReadClock for Shared {
     fn wall(&self) -> SystemTime {
         self.lock().clock.now().wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Fault;
+
+    #[test]
+    fn a_waiter_is_asked_again_after_a_change_from_another_thread() {
+        let shared = Shared::new(Config::new());
+        let faults = || shared.read(|hub, _| hub.faults.len());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| shared.wait(Duration::from_secs(30), || (faults() == 2).then_some(())));
+            for _ in 0..2 {
+                shared.change(|hub, _| hub.faults.push(None, Fault::WithholdConnack));
+            }
+            assert_eq!(waiter.join().unwrap(), Some(()));
+        });
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_limit() {
+        let shared = Shared::new(Config::new());
+        assert_eq!(shared.wait(Duration::ZERO, || None::<()>), None);
+        assert_eq!(shared.wait(Duration::from_millis(1), || None::<()>), None);
+    }
+
+    #[test]
+    fn under_a_manual_clock_nothing_sleeps() {
+        let sleep = |config| Shared::new(config).sleep_time(|_, _| Some(Duration::from_secs(5)));
+        assert_eq!(sleep(Config::new()), Some(Duration::from_secs(5)));
+        assert_eq!(sleep(Config::new().with_manual_clock(SystemTime::UNIX_EPOCH)), None);
     }
 }

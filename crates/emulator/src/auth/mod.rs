@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::CertificateDer;
 
+use crate::activity::{RefusalReason, TlsVersion};
 use crate::config::Config;
 use crate::device::DeviceAuth;
 use crate::hub::registry::{DeviceEntry, Identity};
-use crate::record::{RefusalReason, TlsVersion};
 
 /// What is known of the other end of a connection before its first packet.
 #[derive(Clone, Debug, Default)]

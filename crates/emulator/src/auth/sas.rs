@@ -9,9 +9,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
+use crate::activity::RefusalReason;
 use crate::escape::escape;
 use crate::hub::registry::Identity;
-use crate::record::RefusalReason;
 
 const PREFIX: &str = "SharedAccessSignature ";
 

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::activity::{ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::message::{C2dMessage, Expiry, FeedbackMode};
-use crate::record::{C2dRecord, C2dResult, C2dState, ConnectionId, PubackEffect};
+use crate::record::{C2dRecord, C2dResult, C2dState};
 
 /// A message as it is stored: with its id, and its expiry if the service gave one.
 #[derive(Debug)]

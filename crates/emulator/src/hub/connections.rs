@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::hub::registry::Identity;
 use crate::hub::session::{Feature, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
-use crate::record::{Activity, ConnectionId, DisconnectReason};
 
 /// What an accepted CONNECT brings.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Telemetry in and cloud-to-device messages out, with their outcomes and feedback.
 
+use crate::activity::{ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
@@ -9,7 +10,7 @@ use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, feedback};
 use crate::message::C2dMessage;
-use crate::record::{C2dOutcome, C2dRecord, ConnectionId, FeedbackRecord, PubackEffect, TelemetryRecord};
+use crate::record::{C2dOutcome, C2dRecord, FeedbackRecord, TelemetryRecord};
 
 impl HubState {
     /// Stores telemetry of an open connection and gives its sequence number.

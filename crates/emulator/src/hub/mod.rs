@@ -8,16 +8,19 @@ mod messages;
 pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod telemetry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::config::{Config, LockExpiry};
 use crate::device::DeviceAuth;
 use crate::error::HubError;
 use crate::faults::FaultQueue;
-use crate::record::{Activity, C2dOutcome, ConnectionId, DisconnectReason, TelemetryRecord};
+use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
 use connections::Connections;

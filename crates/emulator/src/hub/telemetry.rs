@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::activity::ConnectionId;
 use crate::clock::{Now, iso8601};
 use crate::hub::registry::Identity;
-use crate::record::{ConnectionId, TelemetryRecord};
+use crate::record::TelemetryRecord;
 
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
 const STAMPS: [&str; 7] = [

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
 use crate::hub::HubState;
 use crate::mqtt::{Head, State, codec};
-use crate::record::Activity;
 
 /// The PUBACKs that a fault holds back; empty otherwise.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::activity::{Activity, DisconnectReason, RefusalReason};
 use crate::auth::{self, Authenticated};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
@@ -13,7 +14,6 @@ use crate::mqtt::codec::{self, Connect, Will};
 use crate::mqtt::topic::telemetry_bag;
 use crate::mqtt::user_name::UserName;
 use crate::mqtt::{Close, Head, Open, State, publish};
-use crate::record::{Activity, DisconnectReason, RefusalReason};
 
 /// The CONNACK code for a protocol level that the server does not have (MQTT 3.1.1, 3.1.2.2).
 const UNACCEPTABLE_LEVEL: u8 = 1;

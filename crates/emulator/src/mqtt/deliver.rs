@@ -1,5 +1,6 @@
 //! Cloud-to-device messages out, and their PUBACKs in (mqtt.md 3; E24-E28).
 
+use crate::activity::{Activity, DisconnectReason, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::faults::{DropPoint, Fault};
@@ -7,7 +8,6 @@ use crate::hub::HubState;
 use crate::hub::c2d::Delivery;
 use crate::mqtt::bag::devicebound_topic;
 use crate::mqtt::{Head, State, codec};
-use crate::record::{Activity, DisconnectReason, PubackEffect};
 
 impl Head {
     /// Sends every message that waits and that the session wants.

@@ -3,11 +3,11 @@
 //! Twin requests are answered with status 501, so that a client sees an error instead of waiting; a method response has no request and is ignored, as a
 //! late one would be (E39). A request without `$rid`, or a topic that is none of these, ends the connection (E36; mqtt.md 2.4).
 
+use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
 use crate::hub::HubState;
 use crate::hub::session::Feature;
 use crate::mqtt::{Head, codec};
-use crate::record::{Activity, DisconnectReason};
 
 const NOT_IMPLEMENTED: &[u8] = br#"{"errorCode":501000,"message":"this version of the emulator has no device twins"}"#;
 

@@ -18,12 +18,12 @@ mod user_name;
 
 use std::time::{Duration, SystemTime};
 
+use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::auth::Peer;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
 use crate::hub::registry::Identity;
 use crate::hub::{HubState, NO_DEVICE};
-use crate::record::{Activity, ConnectionId, DisconnectReason};
 
 use acknowledge::Pubacks;
 use codec::{Decoder, Incoming, Malformed};

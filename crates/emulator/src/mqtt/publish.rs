@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
 use crate::config::UnknownTopic;
 use crate::faults::DropPoint;
@@ -11,7 +12,6 @@ use crate::mqtt::bag::Bag;
 use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
-use crate::record::{Activity, DisconnectReason};
 
 /// The largest message: body, system property values, application property names and values (mqtt.md 2.4).
 const MAX_MESSAGE: usize = 262_144;

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (E13-E16).
 
+use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
 use crate::config::BadFilter;
 use crate::faults::{DropPoint, Fault};
@@ -7,7 +8,6 @@ use crate::hub::HubState;
 use crate::hub::session::Feature;
 use crate::mqtt::topic::feature_of;
 use crate::mqtt::{Head, State, codec};
-use crate::record::{Activity, DisconnectReason};
 
 const REFUSED: u8 = 0x80;
 

@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::activity::{ConnectionId, TlsVersion};
 use crate::auth::Peer;
 use crate::auth::x509::Authorities;
 use crate::faults::DropPoint;
 use crate::mqtt::Head;
-use crate::record::{ConnectionId, TlsVersion};
 use crate::server::stream::{Stream, end_tcp};
 use crate::shared::Shared;
 

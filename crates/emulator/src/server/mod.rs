@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::activity::DisconnectReason;
 use crate::error::StartError;
-use crate::record::DisconnectReason;
 use crate::shared::Shared;
 use crate::tls::Tls;
 

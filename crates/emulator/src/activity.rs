@@ -1,0 +1,349 @@
+//! What happened on each connection, as the hub saw it: the record that tests check beside the client's view.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::faults::Fault;
+
+/// Names one connection; unique in the life of an emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The TLS version of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Why a CONNECT was refused. The device is told only the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The protocol level is not 4 (MQTT 3.1.1).
+    ProtocolLevel(u8),
+    /// The user name does not follow mqtt.md 1.2; the text says where.
+    UserName(String),
+    /// The user name has no `api-version` and [`Config::with_require_api_version`](crate::Config::with_require_api_version) is on.
+    ApiVersionMissing,
+    /// The client id is not the identity of the user name.
+    ClientIdMismatch,
+    /// The identity is not in the registry.
+    UnknownDevice,
+    /// The device is disabled.
+    DeviceDisabled,
+    /// No token and no certificate was given, or not the kind that the identity needs.
+    CredentialMissing,
+    /// The token's form is wrong; the text says how, without any of its values.
+    TokenMalformed(&'static str),
+    /// The token's `sr` does not cover the identity.
+    TokenAudience {
+        /// The decoded `sr`.
+        audience: String,
+    },
+    /// The token's signature fits neither key.
+    TokenSignature,
+    /// The token's `se` is past.
+    TokenExpired {
+        /// `se`.
+        expiry: SystemTime,
+        /// The hub's clock.
+        now: SystemTime,
+    },
+    /// The client certificate is not the one that the identity needs; the text says why.
+    Certificate(String),
+    /// A fault was injected.
+    Fault,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The device sent DISCONNECT.
+    ByDevice,
+    /// The device closed, or the network broke, without DISCONNECT.
+    ConnectionLost,
+    /// TLS was not established; the text says why.
+    TlsFailed(String),
+    /// No CONNECT came in time.
+    ConnectTimeout,
+    /// CONNECT was refused.
+    Refused,
+    /// Nothing was heard for one and a half keep-alive times.
+    KeepAliveExpired,
+    /// The SAS token's `se` and the hub's grace are past.
+    TokenExpired,
+    /// A newer connection of the same identity took over.
+    Replaced {
+        /// The newer one.
+        by: ConnectionId,
+    },
+    /// The service disabled the device.
+    DeviceDisabled,
+    /// The service deleted the device.
+    DeviceDeleted,
+    /// The service asked for it.
+    ByService,
+    /// The device broke the protocol; the text says how.
+    ProtocolViolation(String),
+    /// The device sent a PUBLISH with QoS 2.
+    Qos2,
+    /// A message is over the size limit.
+    MessageTooLarge {
+        /// Its size, or the packet's.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A PUBLISH to a topic that the hub does not know, or of another identity.
+    UnknownTopic(String),
+    /// A SUBSCRIBE to a filter that the hub does not know, or of another identity.
+    UnknownFilter(String),
+    /// More subscriptions than the limit.
+    TooManySubscriptions {
+        /// The limit.
+        limit: usize,
+    },
+    /// A PUBACK came for another message than the oldest one.
+    PubackOutOfOrder {
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// A fault was injected.
+    Fault(Fault),
+    /// The emulator stopped.
+    HubStopped,
+}
+
+/// What became of a PUBACK from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PubackEffect {
+    /// It completed a message.
+    Completed,
+    /// It was not for the oldest message in flight; see [`Config::with_out_of_order_puback`](crate::Config::with_out_of_order_puback).
+    OutOfOrder,
+    /// No message in flight has this packet id.
+    Unknown,
+}
+
+/// Something that happened on a connection. The times are the hub's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// CONNECT was accepted.
+    Connected {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The flag of CONNECT.
+        clean_session: bool,
+        /// The flag of CONNACK.
+        session_present: bool,
+        /// Seconds, as in CONNECT.
+        keep_alive: u16,
+        /// The user name as sent.
+        user_name: String,
+        /// `api-version`, decoded.
+        api_version: Option<String>,
+        /// `DeviceClientType`, decoded.
+        client_type: Option<String>,
+        /// `model-id`, decoded.
+        model_id: Option<String>,
+        /// The TLS version; `None` over an in-memory pipe.
+        tls_version: Option<TlsVersion>,
+    },
+    /// CONNECT was refused.
+    ConnectRefused {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The CONNACK return code.
+        code: u8,
+        /// What the hub knows and does not tell.
+        why: RefusalReason,
+    },
+    /// One filter of a SUBSCRIBE was answered.
+    Subscribed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The filter.
+        filter: String,
+        /// The granted QoS, or 0x80.
+        granted: u8,
+    },
+    /// One filter of an UNSUBSCRIBE was answered.
+    Unsubscribed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The filter.
+        filter: String,
+    },
+    /// Telemetry was stored.
+    Telemetry {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The record's sequence number.
+        sequence_number: u64,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// A PUBLISH was acknowledged but not stored, because its topic is unknown and the hub is configured so.
+    PublishDropped {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The topic.
+        topic: String,
+    },
+    /// The last will was stored as telemetry.
+    WillPublished {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The record's sequence number.
+        sequence_number: u64,
+    },
+    /// The last will was not stored; the text says why.
+    WillDropped {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// PUBACK was sent.
+    PubackSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The packet id.
+        packet_id: u16,
+    },
+    /// PUBACK was received.
+    PubackReceived {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The packet id.
+        packet_id: u16,
+        /// What became of it.
+        effect: PubackEffect,
+    },
+    /// A cloud-to-device message was sent.
+    C2dSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// A cloud-to-device message was completed.
+    C2dAcked {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// PINGREQ was received.
+    Ping {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// A publish to a `$iothub/` topic that this version answers with 501 or does not act on.
+    NotImplemented {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The topic.
+        topic: String,
+    },
+    /// An injected fault took effect.
+    FaultFired {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The fault.
+        fault: Fault,
+    },
+    /// The connection ended.
+    Disconnected {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// Why.
+        why: DisconnectReason,
+    },
+}
+
+impl Activity {
+    /// The connection it happened on.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.place().0
+    }
+
+    /// When it happened, by the hub's clock.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.place().1
+    }
+
+    fn place(&self) -> (ConnectionId, SystemTime) {
+        match self {
+            Self::Connected { at, connection, .. }
+            | Self::ConnectRefused { at, connection, .. }
+            | Self::Subscribed { at, connection, .. }
+            | Self::Unsubscribed { at, connection, .. }
+            | Self::Telemetry { at, connection, .. }
+            | Self::PublishDropped { at, connection, .. }
+            | Self::WillPublished { at, connection, .. }
+            | Self::WillDropped { at, connection, .. }
+            | Self::PubackSent { at, connection, .. }
+            | Self::PubackReceived { at, connection, .. }
+            | Self::C2dSent { at, connection, .. }
+            | Self::C2dAcked { at, connection, .. }
+            | Self::Ping { at, connection, .. }
+            | Self::NotImplemented { at, connection, .. }
+            | Self::FaultFired { at, connection, .. }
+            | Self::Disconnected { at, connection, .. } => (*connection, *at),
+        }
+    }
+}
