@@ -40,6 +40,9 @@ impl Socket {
             return Poll::Ready(Err(error));
         }
         match self.stream.peer_addr() {
+            // Knocking at a closed local port, a socket that was given this very port meets itself (TCP's simultaneous
+            // open). That would keep a restarting local hub from getting its port back.
+            Ok(peer) if self.stream.local_addr()? == peer => Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into())),
             // Packets leave when flushed; waiting for more would only delay them.
             Ok(_) => Poll::Ready(self.stream.set_nodelay(true)),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Pending,
@@ -184,4 +187,22 @@ pub(crate) fn collect(unsent: &mut Vec<u8>, buf: &[u8]) -> io::Result<usize> {
 /// For a push whose only purpose is to make room.
 pub(crate) fn would_block_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_was_refused() {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let stream = TcpStream::from(socket);
+        let own = stream.local_addr().expect("its address");
+        connect(&stream, &own).expect("Linux connects it to itself");
+        let socket = Socket::from_connected(stream).expect("a socket");
+        let Poll::Ready(Err(error)) = socket.poll_connected() else { panic!("it must not count as connected") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
 }

@@ -11,6 +11,7 @@ use std::task::Poll;
 use iothub_core::Readiness;
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
+use zeroize::Zeroizing;
 
 use super::error::describe;
 use crate::stream::Layer;
@@ -23,8 +24,8 @@ const FIRST_CAPACITY: usize = 4 * 1024;
 pub(crate) struct TlsSession {
     connection: ClientConnection,
     socket: Socket,
-    /// Plaintext that is not yet in records.
-    unsent: Vec<u8>,
+    /// Plaintext that is not yet in records; the first of it holds the token.
+    unsent: Zeroizing<Vec<u8>>,
     /// What ended the TLS session, kept until everything received before it was read.
     fault: Option<rustls::Error>,
 }
@@ -48,7 +49,7 @@ impl TlsSession {
         let mut connection = ClientConnection::new(config.clone(), server_name.clone())?;
         // `unsent` is the limit.
         connection.set_buffer_limit(None);
-        Ok(Self { connection, socket, unsent: Vec::with_capacity(FIRST_CAPACITY), fault: None })
+        Ok(Self { connection, socket, unsent: Zeroizing::new(Vec::with_capacity(FIRST_CAPACITY)), fault: None })
     }
 
     /// Goes on with the handshake as far as the socket allows.
@@ -104,7 +105,7 @@ impl TlsSession {
                 return Ok(());
             }
             self.connection.writer().write_all(&self.unsent)?;
-            // The first bytes of a connection hold its token; none of it stays behind.
+            // Wiping the whole buffer, as `zeroize` does, would cost more than sending a small packet.
             self.unsent.fill(0);
             self.unsent.clear();
         }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -143,6 +144,31 @@ fn resolver_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.trim_end() == "iothub-resolver").count()
+}
+
+/// Counts the attempts that it is told of.
+struct Counting(Arc<AtomicUsize>);
+
+impl Resolve for Counting {
+    fn begin(&mut self, _now: Now) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn resolve(&mut self, _host: &str, _port: u16, _waker: &Waker) -> Poll<Result<Vec<SocketAddr>, String>> {
+        Poll::Ready(Ok(vec![refusing()]))
+    }
+}
+
+#[test]
+fn the_resolver_is_told_of_every_attempt() {
+    let authority = Authority::new();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let resolver = Box::new(Counting(attempts.clone()));
+    let mut connector = Connector::new(&endpoint("hub.example", &authority), 8883, TIMEOUT, Some(resolver)).unwrap();
+    for attempt in 1..=3 {
+        assert_eq!(kind(connect(&mut connector)), ConnectionErrorKind::Refused);
+        assert_eq!(attempts.load(Ordering::Relaxed), attempt);
+    }
 }
 
 /// Answers when told, from another thread.

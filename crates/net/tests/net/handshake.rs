@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iothub_core::{ConnectStage, ConnectionErrorKind, Now};
 use iothub_net::Connect;
-use rustls::ProtocolVersion;
+use rustls::{HandshakeKind, ProtocolVersion};
 
 use crate::support::authority::Authority;
 use crate::support::server::{self, BOTH, TLS12, TLS13, Tls};
@@ -63,20 +63,28 @@ fn an_address_as_host_is_verified_and_needs_no_resolver() {
     assert_eq!(server.join().1, None, "an address is not sent as a name");
 }
 
+/// A resumed session would not be verified again.
 #[test]
-fn one_connector_connects_again_and_again() {
+fn every_connection_has_a_whole_handshake() {
     let authority = Authority::new();
-    let identity = authority.server(&["hub.example"]);
-    let first = server::tls(identity.config(BOTH), hello);
-    let second = server::tls(identity.config(BOTH), hello);
-    let resolver = crate::support::Scripted([Ok(vec![first.address]), Ok(vec![second.address])].into());
+    // The same configuration, which remembers sessions.
+    let config = authority.server(&["hub.example"]).config(BOTH);
+    let servers = [0; 3].map(|_| {
+        server::tls(config.clone(), |mut tls| {
+            tls.write_all(b"with its tickets").expect("sent");
+            tls.flush().expect("sent");
+            tls.conn.handshake_kind()
+        })
+    });
+    let addresses = servers.iter().map(|server| Ok(vec![server.address])).collect();
     let endpoint = endpoint("hub.example", &authority);
-    let mut connector =
-        iothub_net::Connector::new(&endpoint, 8883, TIMEOUT, Some(Box::new(resolver))).expect("a good endpoint");
-    greet(&mut connector);
-    greet(&mut connector);
-    first.join();
-    second.join();
+    let resolver = Box::new(crate::support::Scripted(addresses));
+    let mut connector = iothub_net::Connector::new(&endpoint, 8883, TIMEOUT, Some(resolver)).expect("a good endpoint");
+    for server in servers {
+        let mut stream = connect(&mut connector).expect("a connection");
+        assert_eq!(read_to_end(&mut stream).expect("an end"), b"with its tickets");
+        assert_eq!(server.join(), Some(HandshakeKind::Full));
+    }
 }
 
 #[test]

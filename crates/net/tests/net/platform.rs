@@ -107,6 +107,36 @@ fn no_wake_is_lost_and_none_stays_behind_when_threads_race() {
     assert_eq!(bytes_waiting(&platform), 0);
 }
 
+/// A byte that stays behind would end every later park at once.
+#[test]
+fn a_wake_in_the_middle_of_taking_wakes_back_leaves_no_byte_behind() {
+    const ROUNDS: u32 = 20_000;
+    let mut platform = platform();
+    let waker = platform.waker();
+    let (asked, done) = (AtomicU32::new(0), AtomicU32::new(0));
+    let mut left_behind = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=ROUNDS {
+                while asked.load(Ordering::Acquire) < round {
+                    thread::yield_now();
+                }
+                waker.wake_by_ref();
+                done.store(round, Ordering::Release);
+            }
+        });
+        for round in 1..=ROUNDS {
+            asked.store(round, Ordering::Release);
+            while done.load(Ordering::Acquire) < round {
+                platform.clear_wakes();
+            }
+            platform.clear_wakes();
+            left_behind += bytes_waiting(&platform);
+        }
+    });
+    assert_eq!(left_behind, 0);
+}
+
 #[test]
 fn a_park_does_not_end_before_its_time() {
     let mut platform = platform();
