@@ -113,3 +113,48 @@ async fn keep_time(shared: &Shared) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::{Duration, SystemTime};
+
+    use crate::{Activity, C2dMessage, C2dResult, Config, DisconnectReason, Emulator};
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn with_the_machines_clock_what_is_due_happens_by_itself() {
+        let emulator = Emulator::start_with(Config::new().with_connect_timeout(Duration::from_millis(20))).unwrap();
+        let _silent = TcpStream::connect(emulator.mqtt_address()).unwrap();
+        let late = |activity: &Activity| {
+            matches!(activity, Activity::Disconnected { why: DisconnectReason::ConnectTimeout, .. })
+        };
+        emulator.wait_until(LIMIT, "the connection's end", |hub| hub.unattributed_activity().iter().any(late)).unwrap();
+
+        emulator.create_device("d").unwrap();
+        emulator.send_c2d("d", C2dMessage::new("x").ttl(Duration::from_millis(20))).unwrap();
+        emulator.wait_until(LIMIT, "the message's end", |hub| !hub.c2d_outcomes("d").is_empty()).unwrap();
+        assert_eq!(emulator.c2d_outcomes("d")[0].result, C2dResult::Expired);
+    }
+
+    #[test]
+    fn with_a_manual_clock_it_happens_when_the_clock_is_advanced() {
+        let emulator = Emulator::start_with(Config::new().with_manual_clock(SystemTime::UNIX_EPOCH)).unwrap();
+        emulator.create_device("d").unwrap();
+        emulator.send_c2d("d", C2dMessage::new("x")).unwrap();
+        emulator.advance_clock(Duration::from_secs(3599));
+        assert!(emulator.c2d_outcomes("d").is_empty());
+        emulator.advance_clock(Duration::from_secs(1));
+        assert_eq!(emulator.c2d_outcomes("d")[0].result, C2dResult::Expired);
+    }
+
+    #[test]
+    fn stopping_closes_the_port_and_leaves_the_handle_usable() {
+        let emulator = Emulator::start().unwrap();
+        let (hub, address) = (emulator.hub(), emulator.mqtt_address());
+        emulator.stop();
+        assert!(TcpStream::connect(address).is_err());
+        hub.create_device("d").unwrap();
+    }
+}
