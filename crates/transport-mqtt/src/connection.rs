@@ -309,9 +309,8 @@ impl Connection {
         self.wire.has_output_to_try()
     }
 
-    /// Ends the connection: what had no outcome is stale, or lost and to be submitted again.
-    pub(crate) fn end(mut self, kept: &mut Kept) {
-        self.wire.shutdown();
+    /// Closes the connection: what had no outcome is stale, or lost and to be submitted again.
+    pub(crate) fn end(self, kept: &mut Kept) {
         let stale = self.settlements.into_stale();
         kept.events.extend(stale.map(|id| TransportEvent::Done { id, result: Err(OpError::Stale) }));
         kept.telemetry.connection_lost(self.wire.written(), &mut kept.ids);

@@ -183,3 +183,31 @@ fn filter(feature: Feature, topics: &Topics) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_free_again_after_the_answer_or_the_end_of_the_connection() {
+        let (mut ids, mut out) = (PacketIds::new(), BytesMut::new());
+        let mut subscriptions = Subscriptions::new(Duration::from_secs(30));
+        let topics = Topics::new("dev-1");
+        let now = Instant::now();
+        let mut next = |subscriptions: &mut Subscriptions, ids: &mut PacketIds| {
+            out.clear();
+            subscriptions.reconcile(&topics, ids, &mut out, now);
+            u16::from_be_bytes([out[2], out[3]])
+        };
+        subscriptions.want(FEATURES);
+        let id = next(&mut subscriptions, &mut ids);
+        assert_eq!(subscriptions.subscribed(id, &[true], &mut ids), Ok(vec![]));
+        subscriptions.want(&[]);
+        let id = next(&mut subscriptions, &mut ids);
+        subscriptions.unsubscribed(id, &mut ids);
+        subscriptions.want(FEATURES);
+        next(&mut subscriptions, &mut ids);
+        subscriptions.disconnected(&mut ids);
+        assert_eq!(std::iter::from_fn(|| ids.take()).count(), PacketIds::ALL);
+    }
+}

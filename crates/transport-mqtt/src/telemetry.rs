@@ -155,7 +155,6 @@ impl Telemetry {
         }
         self.by_packet.clear();
         self.by_op.clear();
-        self.unflushed = self.next;
     }
 
     /// A new connection without the old session: the identifiers mean nothing to the hub.

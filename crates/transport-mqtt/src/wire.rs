@@ -94,27 +94,28 @@ impl Wire {
 
     /// Sends all that the stream takes, flushing as seldom as it allows. What is left goes when it is writable.
     pub(crate) fn send(&mut self, now: Instant) -> io::Result<()> {
-        loop {
-            let taken = write_some(&mut self.stream, &self.outgoing)?;
-            self.outgoing.advance(taken);
-            self.count(taken, now);
-            if !self.flush(now)? || self.outgoing.is_empty() {
-                return Ok(());
-            }
-            if taken == 0 {
-                self.blocked = true;
-                return Ok(());
-            }
-        }
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let sent = self.send_directly(&outgoing, now);
+        outgoing.advance(*sent.as_ref().unwrap_or(&0));
+        self.outgoing = outgoing;
+        sent.map(drop)
     }
 
     /// Sends bytes that are not to be copied into a buffer here; returns how many the stream took.
     pub(crate) fn send_directly(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
-        let taken = write_some(&mut self.stream, bytes)?;
-        self.count(taken, now);
-        self.flush(now)?;
-        self.blocked |= taken < bytes.len();
-        Ok(taken)
+        let mut sent = 0;
+        loop {
+            let taken = write_some(&mut self.stream, &bytes[sent..])?;
+            self.count(taken, now);
+            sent += taken;
+            if !self.flush(now)? || sent == bytes.len() {
+                return Ok(sent);
+            }
+            if taken == 0 {
+                self.blocked = true;
+                return Ok(sent);
+            }
+        }
     }
 
     fn count(&mut self, taken: usize, now: Instant) {
@@ -184,11 +185,6 @@ impl Wire {
     /// Adds the descriptor to watch.
     pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {
         self.stream.readiness(self.blocked || !self.outgoing.is_empty(), out);
-    }
-
-    /// Says goodbye below MQTT and closes.
-    pub(crate) fn shutdown(&mut self) {
-        self.stream.shutdown();
     }
 }
 

@@ -1,6 +1,14 @@
 //! Ending a connection, and letting a device go.
 
-use iothub_core::{CreateError, Message, Op, OpId, Submit, Transport};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use iothub_core::{ConnectionError, CreateError, Message, Now, Op, OpId, Readiness, Submit, Transport};
+use iothub_net::memory::{self, ScriptedConnect};
+use iothub_net::{Connect, Stream};
+use iothub_transport_mqtt::{MqttTransport, SessionOptions};
 
 use crate::bench::{Bench, Seen, TOKEN, done, millis, registration, secs, stale};
 use crate::wire::{DISCONNECT, puback, publishes, to_device};
@@ -62,6 +70,65 @@ fn a_disconnect_is_answered_in_every_state() {
     assert_eq!(bench.events(), [Seen::Disconnected], "while the CONNACK is awaited");
     assert_eq!(peer.receive(), b"");
     assert!(peer.is_closed_by_client());
+}
+
+/// Counts how often an attempt is called off.
+struct Counting {
+    inner: ScriptedConnect,
+    cancelled: Arc<AtomicUsize>,
+}
+
+impl Connect for Counting {
+    fn host(&self) -> &Arc<str> {
+        self.inner.host()
+    }
+
+    fn port(&self) -> u16 {
+        self.inner.port()
+    }
+
+    fn set_waker(&mut self, waker: &Waker) {
+        self.inner.set_waker(waker);
+    }
+
+    fn start(&mut self, now: Now) {
+        self.inner.start(now);
+    }
+
+    fn poll(&mut self, now: Now) -> Poll<Result<Stream, ConnectionError>> {
+        self.inner.poll(now)
+    }
+
+    fn cancel(&mut self) {
+        self.cancelled.fetch_add(1, Relaxed);
+        self.inner.cancel();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.inner.next_deadline()
+    }
+
+    fn readiness(&self, out: &mut Vec<Readiness>) {
+        self.inner.readiness(out);
+    }
+}
+
+#[test]
+fn an_attempt_that_nobody_wants_any_more_is_called_off() {
+    let (inner, _script) = memory::network("contoso.azure-devices.net", 8883);
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let connect = Counting { inner, cancelled: cancelled.clone() };
+    let mut transport = MqttTransport::new("mqtt", Box::new(connect), SessionOptions::default()).unwrap();
+    let slot = transport.register(registration()).unwrap();
+    let now = Now::system();
+    transport.connect(slot, None, now);
+    transport.do_work(now);
+    transport.disconnect(slot, now);
+    assert_eq!(cancelled.load(Relaxed), 1);
+    transport.connect(slot, None, now);
+    transport.do_work(now);
+    transport.unregister(slot);
+    assert_eq!(cancelled.load(Relaxed), 2);
 }
 
 #[test]

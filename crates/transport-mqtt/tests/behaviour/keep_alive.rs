@@ -3,7 +3,7 @@
 use iothub_core::{ConnectionErrorKind, Transport};
 
 use crate::bench::{Bench, Seen, done, millis, secs};
-use crate::wire::{PINGREQ, PINGRESP, puback};
+use crate::wire::{PINGREQ, PINGRESP, puback, publishes};
 
 #[test]
 fn an_idle_connection_pings_a_little_before_the_interval_ends() {
@@ -60,6 +60,20 @@ fn what_is_sent_puts_the_ping_off_and_what_is_received_does_not() {
     peer.send(&puback(1));
     assert_eq!(bench.work(), [done(1)]);
     assert_eq!(bench.due_in(), Some(millis(4500)));
+}
+
+#[test]
+fn the_interval_counts_from_when_the_last_bytes_left() {
+    let mut bench = Bench::with(|options| options.keep_alive = secs(10));
+    let mut peer = bench.connected();
+    peer.set_capacity(0);
+    bench.send_all([1]);
+    bench.work();
+    bench.advance(secs(4));
+    peer.set_capacity(1000);
+    bench.work();
+    assert_eq!(publishes(&peer.receive()).len(), 1);
+    assert_eq!(bench.due_in(), Some(millis(9500)));
 }
 
 #[test]

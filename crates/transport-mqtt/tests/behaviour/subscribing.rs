@@ -3,7 +3,7 @@
 use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Transport};
 use iothub_net::memory::PeerEnd;
 
-use crate::bench::{Bench, Seen, assert_violation, secs};
+use crate::bench::{Bench, Seen, assert_violation, done, secs};
 use crate::wire::{connack, puback, publishes, split, suback, subscribe, to_device, unsuback, unsubscribe};
 
 const FILTER: &str = "devices/dev-1/messages/devicebound/#";
@@ -143,6 +143,31 @@ fn a_feature_removed_while_connected_is_unsubscribed() {
     assert_eq!(peer.receive(), subscribe(3, FILTER, 1));
     peer.send(&suback(3, &[1]));
     assert_eq!(bench.work(), [Seen::Ready]);
+}
+
+#[test]
+fn what_is_unsubscribed_is_not_unsubscribed_again() {
+    let mut bench = Bench::new();
+    let mut peer = subscribed(&mut bench);
+    want(&mut bench, &[]);
+    bench.work();
+    assert_eq!(peer.receive(), unsubscribe(2, FILTER));
+    peer.send(&unsuback(2));
+    assert_eq!(bench.settle_down(), []);
+    assert_eq!(peer.receive(), b"");
+}
+
+#[test]
+fn an_answer_behind_more_than_a_slice_of_input_is_not_missed() {
+    let mut bench = Bench::new();
+    want(&mut bench, &[Feature::CloudToDevice]);
+    let (mut peer, id) = subscribing(&mut bench, false);
+    bench.send_all([1]);
+    assert_eq!(bench.work(), []);
+    // Only after the time-outs of both does the program call again.
+    peer.send(&[puback(999).repeat(100_000), suback(id, &[1]), puback(2)].concat());
+    bench.advance(secs(100));
+    assert_eq!(bench.settle_down(), [Seen::Ready, done(1)]);
 }
 
 #[test]
