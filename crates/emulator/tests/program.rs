@@ -1,5 +1,6 @@
 //! The program `iothub-emulator`: its ready line, its files, its signals and its exit codes.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
