@@ -1,0 +1,85 @@
+"""A device on Microsoft's SDK for Python, used through its public API alone: connects, sends the telemetry that it is
+given, waits for one cloud-to-device message, and disconnects.
+
+From the environment:
+  INTEROP_CONNECTION_STRING
+  INTEROP_PORT               the hub's port
+  INTEROP_CA                 the root certificate of the hub, PEM
+  INTEROP_TELEMETRY          JSON: what to send
+On standard output, one JSON value a line: {"received": {..}}, or {"refused": "<name of the error>"} and exit code 3.
+"""
+
+import json
+import os
+import queue
+import sys
+
+import paho.mqtt.client
+from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.device.exceptions import ClientError
+
+EXIT_REFUSED = 3
+
+
+def use_port(port):
+    """This SDK always asks for port 8883. The MQTT library under it, paho, is asked for another one instead."""
+    connect = paho.mqtt.client.Client.connect
+
+    def connect_elsewhere(self, host, **options):
+        return connect(self, host, **{**options, "port": port})
+
+    paho.mqtt.client.Client.connect = connect_elsewhere
+
+
+def tell(value):
+    print(json.dumps(value), flush=True)
+
+
+def to_message(given):
+    message = Message(bytes.fromhex(given["body_hex"]))
+    message.message_id = given["message_id"]
+    message.correlation_id = given["correlation_id"]
+    message.user_id = given["user_id"]
+    message.content_type = given["content_type"]
+    message.content_encoding = given["content_encoding"]
+    message.custom_properties = given["properties"]
+    return message
+
+
+def from_message(message):
+    return {
+        "body_hex": message.data.hex(),
+        "message_id": message.message_id,
+        "correlation_id": message.correlation_id,
+        "user_id": message.user_id,
+        "content_type": message.content_type,
+        "content_encoding": message.content_encoding,
+        "properties": message.custom_properties,
+    }
+
+
+def main():
+    use_port(int(os.environ["INTEROP_PORT"]))
+    client = IoTHubDeviceClient.create_from_connection_string(
+        os.environ["INTEROP_CONNECTION_STRING"], server_verification_cert=os.environ["INTEROP_CA"]
+    )
+    try:
+        client.connect()
+    except ClientError as error:
+        tell({"refused": type(error).__name__})
+        client.shutdown()
+        return EXIT_REFUSED
+
+    for given in json.loads(os.environ["INTEROP_TELEMETRY"]):
+        client.send_message(to_message(given))
+
+    # Setting the handler is what subscribes.
+    received = queue.Queue()
+    client.on_message_received = received.put
+    tell({"received": from_message(received.get())})
+
+    client.shutdown()
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,149 @@
+//! Microsoft's SDKs against our emulator over MQTT. What counts is the hub's own record: each step is looked up there.
+
+mod record;
+mod sample;
+mod sdk;
+
+use std::time::{Duration, Instant};
+
+use iothub_emulator::{Activity, Device, Emulator, Hub};
+
+use crate::process::{Ended, Process};
+use crate::report::{Report, same};
+use record::Record;
+use sample::Sample;
+use sdk::Sdk;
+
+/// How long each step may take; the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often a wait for the hub looks whether the SDK still runs, so that its early end fails at once.
+const GLANCE: Duration = Duration::from_millis(500);
+/// The exit code of the scripts when the hub refused the connection.
+const EXIT_REFUSED: i32 = 3;
+
+pub(crate) fn run(report: &mut Report) -> Result<(), String> {
+    let emulator = Emulator::start().map_err(|error| error.to_string())?;
+    report.note(&format!("a hub of ours listens on {}", emulator.mqtt_address()));
+    for sdk in [sdk::node(), sdk::python()] {
+        let started = Instant::now();
+        with_its_key(&sdk, &emulator, report)?;
+        with_a_wrong_key(&sdk, &emulator, report)?;
+        report.note(&format!("{}: {:.1} s", sdk.name, started.elapsed().as_secs_f64()));
+    }
+    Ok(())
+}
+
+/// Connect, send, subscribe, receive, disconnect.
+fn with_its_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
+    let device = hub.create_device(&format!("{}-device", sdk.name)).map_err(|error| error.to_string())?;
+    let (telemetry, message) = (sample::telemetry(), sample::cloud_to_device());
+    let ended = converse(sdk, hub, &device, &telemetry, &message);
+    let record = Record::of(hub, &device);
+
+    let failed_before = report.failed();
+    let mut check = |what: &str, outcome| report.check(&format!("{}: {what}", sdk.name), outcome);
+    check("connects with user name, keep-alive and TLS version of this SDK", record.connected(sdk));
+    check("sends telemetry: every body is stored, in order", record.bodies(&telemetry));
+    check("sends telemetry: application properties are stored", record.properties(&telemetry));
+    check("sends telemetry: system properties are stored", record.system_properties(&telemetry));
+    check("sends telemetry: the hub has stamped it", record.stamps());
+    check("sends telemetry: each message was acknowledged", record.acknowledged(telemetry.len()));
+    check("subscribes to cloud-to-device messages with QoS 1", record.subscribed());
+    check("receives the cloud-to-device message with its properties", received(&ended, &message));
+    check("completes the cloud-to-device message", record.completed(&message));
+    check("has its cloud-to-device message reported to the service", record.reported(hub, &message));
+    check("disconnects in order, after one single connection", record.disconnected());
+    check("ends without an error", exit_code(&ended, 0));
+    explain(report, failed_before, &record, &ended);
+    Ok(())
+}
+
+/// Its connection string has a key that is not the device's.
+fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
+    let device = hub.create_device(&format!("{}-impostor", sdk.name)).map_err(|error| error.to_string())?;
+    let connection_string = with_another_key(&device, hub)?;
+    let ended = sdk.start(hub, &connection_string, "[]").and_then(|process| process.finish(LIMIT));
+    let record = Record::of(hub, &device);
+
+    let failed_before = report.failed();
+    let mut check = |what: &str, outcome| report.check(&format!("{}, wrong key: {what}", sdk.name), outcome);
+    check("the hub refuses the signature", record.refused_signature());
+    check("the SDK gives up and says why", refused(&ended, sdk));
+    explain(report, failed_before, &record, &ended);
+    Ok(())
+}
+
+fn converse(sdk: &Sdk, hub: &Hub, device: &Device, telemetry: &[Sample], message: &Sample) -> Result<Ended, String> {
+    let mut process = sdk.start(hub, device.connection_string(), &sample::to_json_list(telemetry))?;
+    if let Err(problem) = wait_while_it_runs(hub, &mut process, |hub| Record::of(hub, device).subscribed().is_ok()) {
+        return Err(format!("it did not subscribe: {problem}; its stderr:\n{}", process.end()));
+    }
+    hub.send_c2d(&device.id, message.to_c2d()).map_err(|error| error.to_string())?;
+    let ended = process.finish(LIMIT)?;
+    // Its last bytes may still be on their way through the hub.
+    let gone = |hub: &Hub| hub.activity(&device.id).iter().any(|entry| matches!(entry, Activity::Disconnected { .. }));
+    hub.wait_until(LIMIT, "the end of its connection", gone).map_err(|error| error.to_string())?;
+    Ok(ended)
+}
+
+fn wait_while_it_runs(hub: &Hub, process: &mut Process, mut holds: impl FnMut(&Hub) -> bool) -> Result<(), String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let ended = process.has_ended();
+        if hub.wait_until(GLANCE, "the step", &mut holds).is_ok() {
+            return Ok(());
+        }
+        if ended {
+            return Err("it ended first".to_owned());
+        }
+        if Instant::now() >= deadline {
+            return Err(format!("not within {} s", LIMIT.as_secs()));
+        }
+    }
+}
+
+fn received(ended: &Result<Ended, String>, sent: &Sample) -> Result<(), String> {
+    let found = said(ended, "received")?;
+    same("the message as the SDK shows it", &Sample::from_json(&found)?, sent)
+}
+
+fn refused(ended: &Result<Ended, String>, sdk: &Sdk) -> Result<(), String> {
+    exit_code(ended, EXIT_REFUSED)?;
+    same("its error", &said(ended, "refused")?.as_str(), &Some(sdk.refusal))
+}
+
+/// The value that a script told under this name.
+fn said(ended: &Result<Ended, String>, name: &str) -> Result<serde_json::Value, String> {
+    let ended = ended.as_ref().map_err(Clone::clone)?;
+    let mut values = ended.stdout.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    values
+        .find_map(|mut value| value.get_mut(name).map(serde_json::Value::take))
+        .ok_or_else(|| format!("it told nothing of '{name}'; it said {:?}", ended.stdout))
+}
+
+fn exit_code(ended: &Result<Ended, String>, expected: i32) -> Result<(), String> {
+    let ended = ended.as_ref().map_err(Clone::clone)?;
+    same("its exit code", &ended.status.code(), &Some(expected))
+}
+
+/// After a failed check: all that is known.
+fn explain(report: &Report, failed_before: usize, record: &Record, ended: &Result<Ended, String>) {
+    if report.failed() == failed_before {
+        return;
+    }
+    report.note("the hub's record of it:");
+    record.lines().for_each(|line| report.note(&format!("  {line}")));
+    match ended {
+        Ok(ended) => ended.stderr.lines().for_each(|line| report.note(&format!("stderr: {line}"))),
+        Err(problem) => report.note(problem),
+    }
+}
+
+/// The device's connection string with the key of another device.
+fn with_another_key(device: &Device, hub: &Hub) -> Result<String, String> {
+    let other = hub.create_device(&format!("{}-other", device.id)).map_err(|error| error.to_string())?;
+    match (&device.primary_key, &other.primary_key) {
+        (Some(own), Some(other)) => Ok(device.connection_string().replace(own.expose(), other.expose())),
+        _ => Err("a device without keys".to_owned()),
+    }
+}

@@ -1,0 +1,77 @@
+//! The two SDKs: how each is started, and how it shows itself to a hub. The versions are those of the lock files.
+
+use iothub_emulator::{Hub, TlsVersion};
+
+use crate::process::{Lines, Process, command};
+
+/// One SDK with its script.
+#[derive(Debug)]
+pub(crate) struct Sdk {
+    pub(crate) name: &'static str,
+    program: String,
+    script: String,
+    /// Whether it finds the hub's port in `GatewayHostName`; otherwise its script is told.
+    port_in_gateway: bool,
+    pub(crate) api_version: &'static str,
+    /// How its `DeviceClientType` starts.
+    pub(crate) client_type: &'static str,
+    /// Seconds.
+    pub(crate) keep_alive: u16,
+    pub(crate) tls: TlsVersion,
+    /// The error that it raises when the hub refuses its credentials.
+    pub(crate) refusal: &'static str,
+}
+
+pub(crate) fn node() -> Sdk {
+    Sdk {
+        name: "node",
+        program: "node".to_owned(),
+        script: here("node/device.js"),
+        port_in_gateway: true,
+        api_version: "2021-04-12",
+        client_type: "azure-iot-device/1.18.4 (node ",
+        keep_alive: 180,
+        tls: TlsVersion::Tls13,
+        refusal: "UnauthorizedError",
+    }
+}
+
+pub(crate) fn python() -> Sdk {
+    Sdk {
+        name: "python",
+        program: here("python/.venv/bin/python"),
+        script: here("python/device.py"),
+        port_in_gateway: false,
+        api_version: "2019-10-01",
+        client_type: "azure-iot-device-iothub-py/2.14.0(",
+        keep_alive: 60,
+        // It asks OpenSSL for TLS 1.2 and nothing else.
+        tls: TlsVersion::Tls12,
+        refusal: "CredentialError",
+    }
+}
+
+impl Sdk {
+    /// Starts its script with a connection string, towards this hub.
+    pub(crate) fn start(&self, hub: &Hub, connection_string: &str, telemetry: &str) -> Result<Process, String> {
+        let port = hub.mqtt_address().port();
+        let connection_string = if self.port_in_gateway {
+            format!("{connection_string};GatewayHostName={}:{port}", hub.host_name())
+        } else {
+            connection_string.to_owned()
+        };
+        let mut command = command(&self.program);
+        command
+            .arg(&self.script)
+            .env("INTEROP_CONNECTION_STRING", connection_string)
+            .env("INTEROP_PORT", port.to_string())
+            .env("INTEROP_CA", hub.ca_pem())
+            .env("INTEROP_TELEMETRY", telemetry);
+        Process::start(command, Lines::OfStdout)
+    }
+}
+
+/// A path in this package.
+fn here(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+}
