@@ -12,7 +12,7 @@ use crate::topic::Topics;
 /// What MQTT can carry in a string or a password: it counts bytes in 16 bits.
 pub(crate) const MAX_STRING: usize = 65_535;
 
-/// CONNECT as mqtt.org 3.1 and the hub want it: level 4, no will, CleanSession 0, a password only if there is one.
+/// CONNECT as MQTT 3.1.1 (3.1) and the hub want it: level 4, no will, CleanSession 0, a password only if there is one.
 ///
 /// The strings must not be longer than [`MAX_STRING`].
 pub(crate) fn connect(
