@@ -143,3 +143,19 @@ fn without_a_subscription_messages_wait_or_are_rejected_as_configured() {
     world.say(&mut head, &subscribe(1, &[("devices/d/messages/devicebound/#", 1)]));
     assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Rejected);
 }
+
+#[test]
+fn at_qos_0_a_message_that_was_sent_before_is_completed_unsent() {
+    let mut world = World::new(Config::new());
+    let mut head = world.connected();
+    world.say(&mut head, &subscribe(1, &[("devices/d/messages/devicebound/#", 1)]));
+    world.send_c2d("m1");
+    world.poll(&mut head);
+    let now = world.now();
+    head.peer_closed(&mut world.hub, now);
+    let mut head = world.peer();
+    let connect = world.connect_packet(0xc2, 60, 3600);
+    let bytes = [connect, subscribe(1, &[("devices/d/messages/devicebound/#", 0)])].concat();
+    assert_eq!(world.say(&mut head, &bytes), b"\x20\x02\x00\x00\x90\x03\x00\x01\x00");
+    assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Completed);
+}
