@@ -59,22 +59,11 @@ impl Head {
         let mut delay = Duration::ZERO;
         let (connection, device) = (self.id, self.device().to_owned());
         let State::Open(open) = &mut self.state else { return };
-        let fired = hub.faults.take(&device, |fault| {
-            let count = match fault {
-                Fault::ReorderPubacks { window } => {
-                    let window = usize::try_from(*window).unwrap_or(usize::MAX);
-                    return Some(Taken::Last(Fired::Reorder { window }));
-                }
-                Fault::DropPubacks { count } | Fault::DelayPubacks { count, .. } => count,
-                _ => return None,
-            };
-            *count = count.saturating_sub(1);
-            let last = *count == 0;
-            let fired = match fault {
-                Fault::DelayPubacks { by, .. } => Fired::Delay { by: *by },
-                _ => Fired::Drop,
-            };
-            Some(if last { Taken::Last(fired) } else { Taken::More(fired) })
+        let fired = hub.faults.take(&device, |fault| match fault {
+            Fault::DropPubacks { count } => Some(one_of(count, Fired::Drop)),
+            Fault::DelayPubacks { count, by } => Some(one_of(count, Fired::Delay { by: *by })),
+            Fault::ReorderPubacks { window } => Some(Taken::Last(Fired::Reorder { window: *window })),
+            _ => None,
         });
         if let Some(fired) = &fired {
             let fault = fired.as_fault();
@@ -84,7 +73,8 @@ impl Head {
             Some(Fired::Drop) => return,
             Some(Fired::Delay { by }) => delay = by,
             Some(Fired::Reorder { window }) => {
-                open.pubacks.reordering = Some(Reordering { window, packet_ids: Vec::new() })
+                let window = usize::try_from(window).unwrap_or(usize::MAX);
+                open.pubacks.reordering = Some(Reordering { window, packet_ids: Vec::new() });
             }
             None => {}
         }
@@ -107,7 +97,13 @@ impl Head {
 enum Fired {
     Drop,
     Delay { by: Duration },
-    Reorder { window: usize },
+    Reorder { window: u32 },
+}
+
+/// One of the `count` times that a fault fires.
+fn one_of(count: &mut u32, fired: Fired) -> Taken<Fired> {
+    *count = count.saturating_sub(1);
+    if *count == 0 { Taken::Last(fired) } else { Taken::More(fired) }
 }
 
 impl Fired {
@@ -116,7 +112,7 @@ impl Fired {
         match self {
             Self::Drop => Fault::DropPubacks { count: 1 },
             Self::Delay { by } => Fault::DelayPubacks { count: 1, by: *by },
-            Self::Reorder { window } => Fault::ReorderPubacks { window: u32::try_from(*window).unwrap_or(u32::MAX) },
+            Self::Reorder { window } => Fault::ReorderPubacks { window: *window },
         }
     }
 }
