@@ -1,4 +1,4 @@
-//! The runner of `tests/interop/run`, which installs what it needs: one test programme a subcommand, with its checks
+//! The runner of `tests/interop/run`, which installs what it needs: one program a subcommand, with its checks
 //! counted and told on standard output. What a subcommand does is told in `README.md`.
 
 #![expect(clippy::print_stdout, reason = "a test runner tells its results on the terminal")]
