@@ -105,7 +105,8 @@ impl Head {
 
     /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
     pub(crate) fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
-        self.notice_end(hub);
+        // First what is due: bytes that come after a deadline do not lift it.
+        self.poll(hub, now);
         while !bytes.is_empty() && self.closing().is_none() {
             match self.decoder.next(&mut bytes) {
                 Ok(Some(packet)) => self.handle(hub, now, packet),
