@@ -98,6 +98,7 @@ macro_rules! __each_behaviour {
                 a_message_that_never_left_times_out_as_not_delivered
                 a_message_without_its_acknowledgement_times_out_as_maybe_delivered
                 an_acknowledgement_after_the_time_out_makes_no_second_outcome
+                a_message_given_up_takes_no_room_in_the_window_and_is_not_sent_again
                 a_failed_message_is_sent_again_from_its_callback
                 a_message_sent_from_a_callback_arrives
                 a_message_that_is_left_at_close_is_destroyed_and_comes_back
