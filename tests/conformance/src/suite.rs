@@ -111,6 +111,7 @@ macro_rules! __each_behaviour {
                 system_properties_are_received_under_their_names
                 fifty_messages_are_received_in_the_order_of_sending
                 the_time_of_the_last_message_is_kept
+                a_received_message_can_be_sent_on_as_it_is
                 a_message_is_completed_in_its_callback
                 a_message_is_completed_later_from_another_thread
                 answers_out_of_order_reach_the_hub_in_the_order_of_arrival
