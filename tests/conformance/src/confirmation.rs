@@ -130,7 +130,9 @@ pub(crate) fn an_acknowledgement_after_the_time_out_makes_no_second_outcome(subj
     if !bench.can_inject(Fault::DelayPubacks { count: 1, by: late }) {
         return;
     }
-    let mut program = bench.start();
+    // Until the acknowledgement comes, the message takes the only place.
+    let settings = Settings { max_in_flight: Some(1), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
     program.until_ready();
     program.set_message_timeout(Some(SOON));
     let id = program.send("late");
@@ -138,7 +140,7 @@ pub(crate) fn an_acknowledgement_after_the_time_out_makes_no_second_outcome(subj
     program.until_confirmed(&[id]);
     assert!(program.outcome(id).is_some_and(|outcome| outcome.is_err()));
     bench.advance_clock(late);
-    // Acknowledgements come in order, so the late one is in before this one; two outcomes would fail at once.
+    // Acknowledgements come in order, so the late one is in before this one's; two outcomes would fail at once.
     program.round_trip();
     assert_eq!((program.stats().delivered, program.stats().undelivered), (1, 1));
     assert_eq!(record::stored(&bench), ["late", "round trip 1"]);

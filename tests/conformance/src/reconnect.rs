@@ -154,6 +154,20 @@ pub(crate) fn a_message_sent_again_keeps_its_place_before_new_ones(subject: &dyn
     program.finish();
 }
 
+pub(crate) fn a_window_that_was_full_at_the_drop_opens_again(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    if !bench.can_inject(Fault::Drop { device: None, at: DropPoint::PublishReceived }) {
+        return;
+    }
+    let settings = Settings { max_in_flight: Some(5), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
+    let sent = bodies(MESSAGES);
+    let ids = send(&mut program, &sent);
+    program.until_confirmed(&ids);
+    assert_eq!((program.stats().resent, record::connections(&bench)), (5, 2));
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}
+
 pub(crate) fn ten_drops_in_a_row_lose_nothing(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let points = [DropPoint::PublishReceived, DropPoint::PublishStored, DropPoint::PubackSent, DropPoint::MidPacket];
@@ -183,6 +197,10 @@ pub(crate) fn a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetr
     program.until_ready();
     assert_eq!(record::sessions_present(&bench), [false, false]);
     assert_eq!(record::first_stored(&bench), ["a", "b"]);
+    if subject.marks_repeats() {
+        let marked = record::marked_as_repeated(&bench);
+        assert!(marked.len() > 2 && !marked.contains(&true), "to a hub that has forgotten all, it is new: {marked:?}");
+    }
     program.round_trip_from_hub();
     assert_eq!(record::subscriptions(&bench), 2);
     program.finish();

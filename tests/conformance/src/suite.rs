@@ -180,6 +180,7 @@ macro_rules! __each_behaviour {
                 dropped_after_an_acknowledgement_nothing_is_lost
                 dropped_in_the_middle_of_a_packet_nothing_is_lost
                 a_message_sent_again_keeps_its_place_before_new_ones
+                a_window_that_was_full_at_the_drop_opens_again
                 ten_drops_in_a_row_lose_nothing
                 a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetry
                 a_hub_that_does_not_answer_connect_is_left
