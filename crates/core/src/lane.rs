@@ -1,7 +1,8 @@
-//! The telemetry queue: bounded, in order, with deadlines.
+//! A lane: operations of one sort, bounded, in order, with deadlines.
 //!
-//! A message stays here from `send_event` to its outcome, also while the transport has it: this is the only copy.
-//! Confirmations that were asked for but not yet read still take their room, so that memory stays bounded.
+//! There is one for telemetry and one for twin requests. An operation stays in it from acceptance to outcome, also
+//! while the transport has it: this is the only copy. Confirmations that were asked for but not yet read still take
+//! their room, so that memory stays bounded.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,50 +10,65 @@ use std::time::{Duration, Instant};
 use crate::message::Message;
 use crate::transport::OpId;
 
-/// How much the queue may hold.
+/// What a lane carries.
+pub(crate) trait Item {
+    /// How many bytes it counts for.
+    fn size(&self) -> usize;
+}
+
+impl Item for Message {
+    fn size(&self) -> usize {
+        Message::size(self)
+    }
+}
+
+/// How much a lane may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    pub(crate) messages: usize,
+    pub(crate) count: usize,
     pub(crate) bytes: usize,
 }
 
 /// Which bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overflow {
-    Messages,
+    Count,
     Bytes,
 }
 
-/// A message that has left the queue, with what was stored beside it.
-pub(crate) struct Resolved<C> {
+/// An operation that has left its lane, with what was stored beside it.
+pub(crate) struct Resolved<T, C> {
     pub(crate) id: OpId,
-    pub(crate) message: Message,
+    pub(crate) item: T,
     pub(crate) confirm: C,
     /// Whether it was ever handed to the transport, so that the hub may have it.
     pub(crate) was_submitted: bool,
 }
 
-struct Entry<C> {
+struct Entry<T, C> {
     id: OpId,
     /// `None` once resolved; the empty place goes when it reaches the front.
-    pending: Option<Pending<C>>,
+    pending: Option<Pending<T, C>>,
 }
 
-struct Pending<C> {
-    message: Message,
+struct Pending<T, C> {
+    item: T,
     confirm: C,
+    /// When it must have its outcome, from its acceptance on.
     expires: Option<Instant>,
+    /// When the hub must have answered, while it is with the transport.
+    answer_by: Option<Instant>,
     was_submitted: bool,
 }
 
-pub(crate) struct TelemetryQueue<C> {
+pub(crate) struct Lane<T, C> {
     bounds: Bounds,
     /// Ids ascend.
-    entries: VecDeque<Entry<C>>,
+    entries: VecDeque<Entry<T, C>>,
     /// Entries before this index are submitted or resolved.
     next: usize,
     expiries: BTreeSet<(Instant, OpId)>,
-    /// Messages without an outcome.
+    /// Operations without an outcome.
     pending: usize,
     /// Bytes of those, and of unread confirmations.
     bytes: usize,
@@ -60,7 +76,7 @@ pub(crate) struct TelemetryQueue<C> {
     unread: usize,
 }
 
-impl<C> TelemetryQueue<C> {
+impl<T: Item, C> Lane<T, C> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self { bounds, entries: VecDeque::new(), next: 0, expiries: BTreeSet::new(), pending: 0, bytes: 0, unread: 0 }
     }
@@ -69,77 +85,88 @@ impl<C> TelemetryQueue<C> {
         self.bounds
     }
 
-    /// Whether every message has its outcome.
+    /// Whether every operation has its outcome.
     pub(crate) fn is_drained(&self) -> bool {
         self.pending == 0
     }
 
-    /// Whether a message waits to be submitted.
+    /// Whether an operation waits to be submitted.
     pub(crate) fn has_waiting(&self) -> bool {
         self.next < self.entries.len()
     }
 
-    /// Whether a message of this size would exceed a bound.
+    /// Whether an operation of this size would exceed a bound.
     pub(crate) fn overflow(&self, size: usize) -> Option<Overflow> {
-        if self.pending + self.unread >= self.bounds.messages {
-            return Some(Overflow::Messages);
+        if self.pending + self.unread >= self.bounds.count {
+            return Some(Overflow::Count);
         }
         (self.bytes + size > self.bounds.bytes).then_some(Overflow::Bytes)
     }
 
-    /// Appends a message that the caller has checked with [`overflow`](Self::overflow). Ids must ascend.
-    pub(crate) fn push(&mut self, id: OpId, message: Message, confirm: C, expires: Option<Instant>) {
-        self.bytes += message.size();
+    /// Appends an operation that the caller has checked with [`overflow`](Self::overflow). Ids must ascend.
+    pub(crate) fn push(&mut self, id: OpId, item: T, confirm: C, expires: Option<Instant>) {
+        self.bytes += item.size();
         self.pending += 1;
-        if let Some(at) = expires {
-            self.expiries.insert((at, id));
-        }
-        self.entries
-            .push_back(Entry { id, pending: Some(Pending { message, confirm, expires, was_submitted: false }) });
+        self.expiries.extend(expires.map(|at| (at, id)));
+        let pending = Pending { item, confirm, expires, answer_by: None, was_submitted: false };
+        self.entries.push_back(Entry { id, pending: Some(pending) });
     }
 
-    /// The next message to submit.
-    pub(crate) fn front_waiting(&mut self) -> Option<(OpId, &Message)> {
+    /// The next operation to submit.
+    pub(crate) fn front_waiting(&mut self) -> Option<(OpId, &T)> {
         while self.entries.get(self.next).is_some_and(|entry| entry.pending.is_none()) {
             self.next += 1;
         }
         let entry = self.entries.get(self.next)?;
-        Some((entry.id, &entry.pending.as_ref()?.message))
+        Some((entry.id, &entry.pending.as_ref()?.item))
     }
 
-    /// The message of [`front_waiting`](Self::front_waiting) is with the transport now.
-    pub(crate) fn mark_submitted(&mut self) {
-        if let Some(pending) = self.entries.get_mut(self.next).and_then(|entry| entry.pending.as_mut()) {
-            pending.was_submitted = true;
-            self.next += 1;
-        }
+    /// The operation of [`front_waiting`](Self::front_waiting) is with the transport now, which shall have the hub's
+    /// answer until then.
+    pub(crate) fn mark_submitted(&mut self, answer_by: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(self.next) else { return };
+        let Some(pending) = entry.pending.as_mut() else { return };
+        pending.was_submitted = true;
+        pending.answer_by = answer_by;
+        self.expiries.extend(answer_by.map(|at| (at, entry.id)));
+        self.next += 1;
+    }
+
+    /// How many operations the transport has.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.entries.iter().take(self.next).filter(|entry| entry.pending.is_some()).count()
     }
 
     /// The transport has lost everything: all wait again, in their order. Returns how many had been submitted.
     pub(crate) fn requeue(&mut self) -> usize {
-        let lost = self.entries.iter().take(self.next).filter(|entry| entry.pending.is_some()).count();
+        let lost = self.in_flight();
+        for entry in self.entries.iter_mut().take(self.next) {
+            if let Some(at) = entry.pending.as_mut().and_then(|pending| pending.answer_by.take()) {
+                self.expiries.remove(&(at, entry.id));
+            }
+        }
         self.next = 0;
         lost
     }
 
-    /// Takes a message out. `None` if it has had its outcome.
-    pub(crate) fn resolve(&mut self, id: OpId) -> Option<Resolved<C>> {
+    /// Takes an operation out. `None` if it has had its outcome, or is of another lane.
+    pub(crate) fn resolve(&mut self, id: OpId) -> Option<Resolved<T, C>> {
         let index = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
         let pending = self.entries[index].pending.take()?;
         self.pending -= 1;
-        self.bytes -= pending.message.size();
-        if let Some(at) = pending.expires {
+        self.bytes -= pending.item.size();
+        for at in pending.expires.into_iter().chain(pending.answer_by) {
             self.expiries.remove(&(at, id));
         }
         while self.entries.front().is_some_and(|entry| entry.pending.is_none()) {
             self.entries.pop_front();
             self.next = self.next.saturating_sub(1);
         }
-        Some(Resolved { id, message: pending.message, confirm: pending.confirm, was_submitted: pending.was_submitted })
+        Some(Resolved { id, item: pending.item, confirm: pending.confirm, was_submitted: pending.was_submitted })
     }
 
-    /// Takes out a message whose deadline has passed.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Resolved<C>> {
+    /// Takes out an operation whose deadline has passed.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Resolved<T, C>> {
         let (at, id) = self.expiries.first().copied()?;
         if at > now {
             return None;
@@ -147,8 +174,8 @@ impl<C> TelemetryQueue<C> {
         self.resolve(id)
     }
 
-    /// Takes out the oldest message.
-    pub(crate) fn pop(&mut self) -> Option<Resolved<C>> {
+    /// Takes out the oldest operation.
+    pub(crate) fn pop(&mut self) -> Option<Resolved<T, C>> {
         let id = self.entries.front()?.id;
         self.resolve(id)
     }
@@ -170,8 +197,8 @@ impl<C> TelemetryQueue<C> {
     }
 }
 
-/// When a message that was accepted at `now` expires: a deadline is missed *after* the time-out, not at it, as in the C
-/// SDK.
+/// When an operation that was accepted at `now` expires: a deadline is missed *after* the time-out, not at it, as in
+/// the C SDK.
 pub(crate) fn expiry(now: Instant, timeout: Duration) -> Option<Instant> {
     now.checked_add(timeout)?.checked_add(Duration::from_nanos(1))
 }
@@ -180,19 +207,19 @@ pub(crate) fn expiry(now: Instant, timeout: Duration) -> Option<Instant> {
 mod tests {
     use super::*;
 
-    fn queue(messages: usize, bytes: usize) -> TelemetryQueue<()> {
-        TelemetryQueue::new(Bounds { messages, bytes })
+    fn queue(count: usize, bytes: usize) -> Lane<Message, ()> {
+        Lane::new(Bounds { count, bytes })
     }
 
-    fn push(queue: &mut TelemetryQueue<()>, id: u64) {
+    fn push(queue: &mut Lane<Message, ()>, id: u64) {
         queue.push(OpId(id), Message::new(vec![0; 10]), (), None);
     }
 
-    fn submit_all(queue: &mut TelemetryQueue<()>) -> Vec<u64> {
+    fn submit_all(queue: &mut Lane<Message, ()>) -> Vec<u64> {
         let mut ids = Vec::new();
         while let Some((id, _)) = queue.front_waiting() {
             ids.push(id.0);
-            queue.mark_submitted();
+            queue.mark_submitted(None);
         }
         ids
     }
@@ -204,12 +231,12 @@ mod tests {
         assert_eq!(queue.overflow(15), None);
         assert_eq!(queue.overflow(16), Some(Overflow::Bytes));
         push(&mut queue, 2);
-        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        assert_eq!(queue.overflow(0), Some(Overflow::Count));
         submit_all(&mut queue);
-        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        assert_eq!(queue.overflow(0), Some(Overflow::Count));
         queue.resolve(OpId(1));
         queue.hold_confirmation(10);
-        assert_eq!(queue.overflow(0), Some(Overflow::Messages));
+        assert_eq!(queue.overflow(0), Some(Overflow::Count));
         queue.release_confirmation(10);
         assert_eq!(queue.overflow(0), None);
     }
@@ -257,5 +284,21 @@ mod tests {
         queue.push(OpId(1), Message::new("a"), (), expiry(now, timeout));
         assert!(queue.pop_expired(now + timeout).is_none());
         assert!(queue.pop_expired(now + timeout + Duration::from_nanos(1)).is_some());
+    }
+
+    #[test]
+    fn an_answer_is_awaited_only_while_the_transport_has_the_operation() {
+        let mut queue = queue(10, 1000);
+        let now = Instant::now();
+        push(&mut queue, 1);
+        queue.front_waiting();
+        queue.mark_submitted(Some(now));
+        assert_eq!(queue.next_expiry(), Some(now));
+        queue.requeue();
+        assert_eq!(queue.next_expiry(), None);
+        queue.front_waiting();
+        queue.mark_submitted(Some(now));
+        assert_eq!(queue.pop_expired(now).map(|late| late.id), Some(OpId(1)));
+        assert_eq!(queue.next_expiry(), None);
     }
 }
