@@ -72,9 +72,7 @@ pub enum ConnectionErrorKind {
         detail: String,
     },
     /// Every address refused the TCP connection.
-    #[error(
-        "the connection was refused; check that the hub listens on this port and that no firewall closes it"
-    )]
+    #[error("the connection was refused; check that the hub listens on this port and that no firewall closes it")]
     Refused,
     /// The network failed before or during the connection.
     #[error("{stage} failed ({detail}); check that this machine has a route to the hub")]

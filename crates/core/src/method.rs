@@ -95,10 +95,7 @@ impl MethodRequest {
         if let Some(answers) = self.answers.take() {
             answers.method_answered();
             let name = std::mem::take(&mut self.name);
-            answers.push(Answer {
-                delivery: self.delivery,
-                what: AnswerKind::MethodResponse { name, status, body },
-            });
+            answers.push(Answer { delivery: self.delivery, what: AnswerKind::MethodResponse { name, status, body } });
         }
     }
 }

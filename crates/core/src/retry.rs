@@ -155,6 +155,11 @@ impl Retry {
         &self.config
     }
 
+    /// Changes the parameters; the count of attempts goes on.
+    pub(crate) fn adjust(&mut self, config: RetryConfig) {
+        self.config = config;
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }

@@ -211,9 +211,7 @@ pub enum Reply {
 #[non_exhaustive]
 pub enum OpError {
     /// The connection that the answer belongs to is gone; the hub delivers the message again.
-    #[error(
-        "the connection that this came on is gone, so the answer was not sent"
-    )]
+    #[error("the connection that this came on is gone, so the answer was not sent")]
     Stale,
     /// The hub refused it, and would refuse it again.
     #[error("the hub refused it: {0}")]

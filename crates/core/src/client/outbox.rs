@@ -6,18 +6,26 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::callbacks::{CallbackSlot, Callbacks, Confirm, ConfirmationCallback};
+use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
 use super::stats::Stats;
 use super::tokens::Tokens;
+use super::twin_requests::TwinRequest;
+use super::twin_sync::TwinSync;
+use crate::answers::{Answer, Answers};
+use crate::credential::CredentialError;
 use crate::event::{Event, EventQueue, Refused, RefusedReason, Undelivered};
-use crate::incoming::{Answer, Answers, IncomingMessage};
+use crate::incoming::IncomingMessage;
+use crate::lane::{self, Lane, Overflow};
+use crate::limits::MIN_TOKEN_LIFETIME_SECS;
 use crate::message::Message;
-use crate::platform::{Platform, Readiness};
-use crate::queue::{self, Overflow, TelemetryQueue};
+use crate::options::{ClientOption, OptionError};
+use crate::platform::{Now, Platform, Readiness};
 use crate::retry::RetryConfig;
+use crate::secret::Secret;
 use crate::status::{ConnectionState, SendStatus, StatusChange};
-use crate::transport::{Feature, Op, OpId, Slot, Transport};
+use crate::transport::{Feature, Op, OpId, Slot, Transport, Unsupported};
+use crate::twin::{Reported, Twin, TwinError};
 
 /// The part of a client that callbacks may use: it sends, subscribes and asks, and every call returns at once.
 ///
@@ -53,11 +61,13 @@ pub struct Outbox<K> {
     pub(super) platform: Box<dyn Platform>,
     pub(super) tokens: Tokens,
     pub(super) connection: Connection,
-    pub(super) queue: TelemetryQueue<Confirm<K>>,
+    pub(super) telemetry: Lane<Message, Confirm<K, Result<(), Undelivered>>>,
     /// The transport's telemetry window was full when last tried, and nothing has happened since that makes room.
     pub(super) window_is_full: bool,
     /// Something was submitted after the transport's last slice.
     pub(super) awaits_slice: bool,
+    pub(super) twin_requests: Lane<TwinRequest<K>, ()>,
+    pub(super) twin_sync: TwinSync,
     pub(super) answers: Arc<Answers>,
     pub(super) waiting_answers: VecDeque<Answer>,
     pub(super) submitted_answers: BTreeMap<OpId, Answer>,
@@ -69,6 +79,8 @@ pub struct Outbox<K> {
     pub(super) message_timeout: Option<Duration>,
     pub(super) last_message: Option<SystemTime>,
     pub(super) stats: Stats,
+    /// The token of the connection is to be replaced.
+    pub(super) renewal_wanted: bool,
     /// `close` has begun: new work is refused.
     pub(super) closing: bool,
     pub(super) kind: PhantomData<fn(K)>,
@@ -77,7 +89,9 @@ pub struct Outbox<K> {
 /// Something to tell the application at the end of `do_work`.
 pub(super) enum Due<K> {
     Event(Event),
-    Confirmation(ConfirmationCallback<K>, Result<(), Undelivered>),
+    Confirmation(Completion<K, Result<(), Undelivered>>, Result<(), Undelivered>),
+    Twin(Completion<K, Result<Twin, TwinError>>, Result<Twin, TwinError>),
+    Reported(Completion<K, Result<Reported, TwinError>>, Result<Reported, TwinError>),
 }
 
 impl<K> Outbox<K> {
@@ -125,13 +139,17 @@ impl<K> Outbox<K> {
         self.enqueue(message.into(), Confirm::Event)
     }
 
-    fn enqueue(&mut self, message: Message, confirm: Confirm<K>) -> Result<OpId, Refused<Message>> {
+    fn enqueue(
+        &mut self,
+        message: Message,
+        confirm: Confirm<K, Result<(), Undelivered>>,
+    ) -> Result<OpId, Refused<Message>> {
         if let Err(reason) = self.admit(&message) {
             return Err(Refused { value: message, reason });
         }
         let id = self.fresh_id();
-        let expires = self.message_timeout.and_then(|timeout| queue::expiry(self.platform.now().mono, timeout));
-        self.queue.push(id, message, confirm, expires);
+        let expires = self.message_timeout.and_then(|timeout| lane::expiry(self.platform.now().mono, timeout));
+        self.telemetry.push(id, message, confirm, expires);
         self.stats.accepted += 1;
         Ok(id)
     }
@@ -141,10 +159,10 @@ impl<K> Outbox<K> {
             return Err(RefusedReason::Closed);
         }
         self.transport.check(&Op::Telemetry(message))?;
-        let bounds = self.queue.bounds();
-        match self.queue.overflow(message.size()) {
+        let bounds = self.telemetry.bounds();
+        match self.telemetry.overflow(message.size()) {
             None => Ok(()),
-            Some(Overflow::Messages) => Err(RefusedReason::TooManyMessages { limit: bounds.messages }),
+            Some(Overflow::Count) => Err(RefusedReason::TooManyMessages { limit: bounds.count }),
             Some(Overflow::Bytes) => Err(RefusedReason::TooManyBytes { size: message.size(), limit: bounds.bytes }),
         }
     }
@@ -158,7 +176,7 @@ impl<K> Outbox<K> {
     #[doc(alias = "IoTHubClient_LL_GetSendStatus")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetSendStatus")]
     pub fn send_status(&self) -> SendStatus {
-        if self.queue.is_drained() { SendStatus::Idle } else { SendStatus::Busy }
+        if self.telemetry.is_drained() { SendStatus::Idle } else { SendStatus::Busy }
     }
 
     /// Sets how long a message may take from `send_event` to the hub's confirmation; `None`, the default, is without
@@ -170,11 +188,19 @@ impl<K> Outbox<K> {
 
     /// Receives cloud-to-device messages, and calls back with each from within `do_work`. A callback that is set
     /// already is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] if the transport has no cloud-to-device messages; a callback that was set stays.
     #[doc(alias = "IoTHubClient_LL_SetMessageCallback")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetMessageCallback")]
-    pub fn set_message_callback(&mut self, callback: impl FnMut(IncomingMessage, &mut Outbox<K>) + Send + 'static) {
+    pub fn set_message_callback(
+        &mut self,
+        callback: impl FnMut(IncomingMessage, &mut Outbox<K>) + Send + 'static,
+    ) -> Result<(), Unsupported> {
+        self.subscribe(Feature::CloudToDevice)?;
         self.callbacks.message = CallbackSlot::Set(Box::new(callback));
-        self.subscribe(Feature::CloudToDevice);
+        Ok(())
     }
 
     /// Removes the callback and stops receiving cloud-to-device messages; the hub keeps them for later.
@@ -186,15 +212,35 @@ impl<K> Outbox<K> {
     /// Asks to receive something without setting a callback for it: it comes through [`next_event`](Self::next_event).
     ///
     /// The subscription holds across reconnects. If the hub refuses it, [`Event::SubscriptionRefused`] says so.
-    pub fn subscribe(&mut self, feature: Feature) {
-        if !self.wanted.contains(&feature) {
-            self.wanted.push(feature);
-            self.transport.subscribe(self.slot, &self.wanted);
+    ///
+    /// [`Feature::DesiredProperties`] delivers the whole twin first.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] if the transport does not have the feature.
+    pub fn subscribe(&mut self, feature: Feature) -> Result<(), Unsupported> {
+        let capabilities = self.transport.capabilities();
+        if !capabilities.features.contains(&feature) {
+            return Err(Unsupported::Feature { feature, transport: capabilities.name });
         }
+        if self.wanted.contains(&feature) {
+            return Ok(());
+        }
+        self.wanted.push(feature);
+        if feature == Feature::DesiredProperties {
+            // The whole twin comes as the answer to a request.
+            self.subscribe(Feature::Twin)?;
+            self.twin_sync.start();
+        }
+        self.transport.subscribe(self.slot, &self.wanted);
+        Ok(())
     }
 
     /// Stops receiving it.
     pub fn unsubscribe(&mut self, feature: Feature) {
+        if feature == Feature::DesiredProperties {
+            self.twin_sync.stop();
+        }
         let before = self.wanted.len();
         self.wanted.retain(|wanted| *wanted != feature);
         if self.wanted.len() < before {
@@ -243,6 +289,50 @@ impl<K> Outbox<K> {
         self.connection.reconnect();
     }
 
+    /// Puts another shared access signature in place of the one that the client was given, and connects with it: at once
+    /// if the client had stopped because the old one expired, else by a planned renewal.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] if the text is no token, or the client uses a key or a certificate.
+    pub fn set_shared_access_signature(&mut self, token: impl Into<String>) -> Result<(), CredentialError> {
+        self.tokens.replace(Secret::new(token))?;
+        self.renewal_wanted = true;
+        self.connection.reconnect();
+        Ok(())
+    }
+
+    /// Sets an option. See [`ClientOption`] for ranges and for when each takes effect.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError`] names the option that is out of range or that the transport does not have.
+    #[doc(alias = "IoTHubClient_LL_SetOption")]
+    #[doc(alias = "IoTHubDeviceClient_LL_SetOption")]
+    pub fn set_option(&mut self, option: ClientOption) -> Result<(), OptionError> {
+        let range = |option, value: Duration, allowed| {
+            Err(OptionError::Range { option, value: format!("{} s", value.as_secs_f64()), allowed })
+        };
+        let retry = *self.connection.retry_config();
+        match option {
+            ClientOption::MessageTimeout(timeout) => self.message_timeout = timeout,
+            ClientOption::TokenLifetime(life) if life < Duration::from_secs(MIN_TOKEN_LIFETIME_SECS) => {
+                return range("sas_token_lifetime", life, "at least 5 s");
+            }
+            ClientOption::TokenLifetime(life) => self.tokens.set_lifetime(life),
+            ClientOption::RetryInterval(delay) if delay < Duration::from_secs(1) => {
+                return range("retry_interval_sec", delay, "at least 1 s");
+            }
+            ClientOption::RetryInterval(delay) => self.connection.adjust_retry(retry.with_initial_delay(delay)),
+            ClientOption::RetryMaxDelay(delay) if delay < retry.initial_delay => {
+                return range("retry_max_delay_secs", delay, "at least the retry interval");
+            }
+            ClientOption::RetryMaxDelay(delay) => self.connection.adjust_retry(retry.with_max_delay(delay)),
+            ClientOption::Transport(option) => self.transport.set_option(&option)?,
+        }
+        Ok(())
+    }
+
     /// When the last cloud-to-device message arrived; `None` if there was none.
     #[doc(alias = "IoTHubClient_LL_GetLastMessageReceiveTime")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetLastMessageReceiveTime")]
@@ -253,9 +343,16 @@ impl<K> Outbox<K> {
     /// Takes the oldest event that no callback was set for.
     pub fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop()?;
-        if let Event::Confirmation { outcome, .. } = &event {
-            let bytes = outcome.as_ref().err().map_or(0, |undelivered| undelivered.message.size());
-            self.queue.release_confirmation(bytes);
+        match &event {
+            Event::Confirmation { outcome, .. } => {
+                let bytes = outcome.as_ref().err().map_or(0, |undelivered| undelivered.message.size());
+                self.telemetry.release_confirmation(bytes);
+            }
+            Event::TwinReceived { outcome, .. } => {
+                self.twin_requests.release_confirmation(outcome.as_ref().map_or(0, |twin| twin.json().len()));
+            }
+            Event::ReportedState { .. } => self.twin_requests.release_confirmation(0),
+            _ => {}
         }
         Some(event)
     }
@@ -276,12 +373,17 @@ impl<K> Outbox<K> {
         if self.connection.is_closed() {
             return None;
         }
-        let now = self.platform.now().mono;
-        let can_submit = self.connection.is_online() && self.queue.has_waiting() && !self.window_is_full;
+        let Now { mono: now, wall } = self.platform.now();
+        let can_submit = self.connection.is_online() && self.telemetry.has_waiting() && !self.window_is_full;
+        let can_request = self.connection.is_ready() && self.has_twin_work(now);
+        let renews = self.renewal_wanted && self.connection.is_online();
         [
-            (can_submit || self.awaits_slice).then_some(now),
+            (can_submit || can_request || renews || self.awaits_slice).then_some(now),
             self.connection.attempt_due(now),
-            self.queue.next_expiry(),
+            self.connection.drain_until(),
+            self.tokens.next_duty_in(wall).and_then(|duty| now.checked_add(duty)),
+            self.telemetry.next_expiry(),
+            self.twin_deadline(),
             self.transport.next_deadline(),
         ]
         .into_iter()
