@@ -7,8 +7,8 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use iothub_client::{
-    ConnectStage, ConnectionErrorKind, ConnectionStatusReason, DeviceClient, Event, Mqtt, Provider, Resolve,
-    RetryPolicy, StatusChange,
+    ConnectStage, ConnectionErrorKind, ConnectionState, ConnectionStatusReason, DeviceClient, Event, Mqtt, Provider,
+    Resolve, RetryPolicy, StatusChange,
 };
 use iothub_emulator::{Config, Emulator, Hub};
 
@@ -20,13 +20,16 @@ fn failure(client: DeviceClient) -> StatusChange {
     let mut client = client;
     let limit = std::time::Instant::now() + LIMIT;
     let mut failures = Vec::new();
-    while client.connection_state() != iothub_client::ConnectionState::Stopped {
+    loop {
         assert!(std::time::Instant::now() < limit, "no failure yet: {failures:?}");
         client.do_work();
         while let Some(event) = client.next_event() {
             if let Event::Status(change) = event {
                 failures.extend(change.error.is_some().then_some(change));
             }
+        }
+        if client.connection_state() == ConnectionState::Stopped {
+            break;
         }
         client.wait(Duration::from_secs(1));
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use iothub_emulator::{C2dMessage, C2dResult, C2dState, Emulator, FeedbackMode, HubError, LockExpiry};
+use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::c2d::{DEVICEBOUND, connect, cut, feedback, listener, outcomes, queue, send};
-use crate::support::packets::Connect;
+use crate::support::packets::{self, Connect};
 use crate::support::peer::Peer;
 use crate::support::{LIMIT, hub_with_manual_clock, manual_clock, start, wait_until_gone};
 
@@ -105,7 +106,11 @@ fn m_e26_a_lock_that_ends_on_a_live_connection_can_be_held_instead() {
     let mut peer = listener(&hub, 1);
     send(&hub, "m1");
     let id = peer.expect_publish().pkid;
+    // What ends meanwhile in another queue must not end this lock.
+    hub.create_device("dev2").unwrap();
+    hub.send_c2d("dev2", C2dMessage::new("").ttl(2 * MINUTE)).unwrap();
     hub.advance_clock(seconds(300));
+    assert_eq!(hub.c2d_outcomes("dev2").len(), 1);
     peer.expect_quiet();
     peer.puback(id);
     peer.expect_quiet();
@@ -225,4 +230,30 @@ fn m_e28_messages_without_a_matching_subscription_can_be_lost_instead() {
 
     send(&hub, "offline");
     assert_eq!(&connect(&hub).expect_publish().payload[..], b"offline", "the stored subscription matches it");
+}
+
+#[test]
+fn m_e28_only_a_subscription_that_is_older_than_the_message_matches_it() {
+    let hub = start(manual_clock().with_drop_unmatched(true));
+    let device = hub.create_device("dev").unwrap();
+    let mut connect_and_subscribe = Connect::of(&hub, &device).encode();
+    connect_and_subscribe.extend(packets::subscribe(1, &[(DEVICEBOUND, 1)]));
+
+    send(&hub, "before any subscription");
+    let mut peer = Peer::open(&hub);
+    peer.send(&connect_and_subscribe);
+    let answers = peer.drain();
+    assert!(matches!(answers[..], [Packet::ConnAck(_), Packet::SubAck(_)]), "{answers:?}");
+    assert_eq!(outcomes(&hub), [("before any subscription".to_owned(), C2dResult::Rejected)]);
+    cut(&hub, peer);
+
+    // To subscribe again, as careful clients do on every connection, does not make the subscription younger.
+    send(&hub, "between");
+    let mut peer = Peer::open(&hub);
+    peer.send(&connect_and_subscribe);
+    let delivered = peer.drain().into_iter().any(|packet| match packet {
+        Packet::Publish(publish) => publish.payload == "between",
+        _ => false,
+    });
+    assert!(delivered);
 }

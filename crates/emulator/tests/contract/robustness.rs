@@ -120,6 +120,7 @@ fn a_malformed_packet_closes_and_publishes_the_will() {
         ("a topic longer than its packet", topic_too_long),
         ("a PUBLISH without content", packets::frame(0x32, &[])),
         ("a PUBLISH without packet id", packets::frame(0x32, &[0, 1, b'a'])),
+        ("DUP at QoS 0", packets::publish(EVENTS, 0, packets::DUP, 0, b"")),
         ("a PUBACK with one byte", packets::frame(0x40, &[1])),
         ("a PUBACK with three bytes", packets::frame(0x40, &[0, 1, 2])),
         ("a PUBACK with header flags", packets::frame(0x42, &[0, 1])),

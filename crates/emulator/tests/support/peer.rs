@@ -146,17 +146,19 @@ impl Peer {
         }
     }
 
-    /// What the hub sends before it answers a PINGREQ. Since it works through a connection's packets in order, all that
-    /// was sent before has taken effect by then.
+    /// What the hub sends before it has answered two PINGREQs, one after the other. It works through a connection's
+    /// packets in order, so all that was sent before has taken effect by then; the second is for what it sends on its
+    /// own account, which may come behind the first answer.
     pub(crate) fn drain(&mut self) -> Vec<Packet> {
-        self.send(PINGREQ);
         let mut drained: Vec<Packet> = self.passed_over.drain(..).collect();
-        loop {
-            match self.read() {
-                Packet::PingResp => return drained,
-                packet => drained.push(packet),
-            }
+        for _ in 0..2 {
+            self.send(PINGREQ);
+            drained.extend(std::iter::from_fn(|| match self.read() {
+                Packet::PingResp => None,
+                packet => Some(packet),
+            }));
         }
+        drained
     }
 
     pub(crate) fn expect_quiet(&mut self) {

@@ -1,0 +1,111 @@
+//! The set-up of a behaviour: a hub of its own, one device, and programs that run as that device.
+
+use std::ops::Deref;
+use std::time::{Duration, SystemTime};
+
+use iothub_core::{ClientBuilder, Device, DeviceClient, Disposition, Endpoint, RetryConfig, Trust};
+use iothub_emulator::{Config, Emulator, Fault, Hub};
+
+use crate::program::Program;
+use crate::subject::{Settings, Subject};
+
+/// The one device of almost every behaviour.
+pub(crate) const DEVICE: &str = "device-1";
+
+/// A hub with one device.
+pub(crate) struct Bench<'a> {
+    subject: &'a dyn Subject,
+    emulator: Emulator,
+    /// The connection string of the device at this hub, port included.
+    pub(crate) connection_string: String,
+}
+
+impl<'a> Bench<'a> {
+    /// A hub as it is by default, with a device that has keys.
+    pub(crate) fn new(subject: &'a dyn Subject) -> Self {
+        Self::with(subject, Config::new())
+    }
+
+    /// A hub whose clock moves only when it is told to.
+    pub(crate) fn with_still_clock(subject: &'a dyn Subject) -> Self {
+        Self::with(subject, Config::new().with_manual_clock(SystemTime::now()))
+    }
+
+    /// A hub with these settings, and a device that has keys.
+    pub(crate) fn with(subject: &'a dyn Subject, config: Config) -> Self {
+        let mut bench = Self::without_device(subject, config);
+        let device = bench.create_device(DEVICE).expect("a new hub takes a device");
+        bench.connection_string = bench.reachable(device.connection_string());
+        bench
+    }
+
+    /// A hub with these settings, for a behaviour that creates its device itself.
+    pub(crate) fn without_device(subject: &'a dyn Subject, config: Config) -> Self {
+        let emulator = Emulator::start_with(config).expect("a hub starts on a free port");
+        Self { subject, emulator, connection_string: String::new() }
+    }
+
+    /// The hub's port is not the standard one, so the connection string names it, as for a gateway.
+    pub(crate) fn reachable(&self, connection_string: &str) -> String {
+        format!("{connection_string};GatewayHostName={}:{}", self.host_name(), self.port())
+    }
+
+    /// A handle of the hub, for a program.
+    pub(crate) fn hub(&self) -> Hub {
+        self.emulator.hub()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.subject.address(self).port()
+    }
+
+    /// A program that runs as the device; nothing is on the wire yet.
+    pub(crate) fn start(&self) -> Program {
+        self.start_with(Settings::default(), |builder| builder)
+    }
+
+    /// As [`start`](Self::start), with settings of the transport and options of the client.
+    pub(crate) fn start_with(
+        &self,
+        settings: Settings,
+        options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
+    ) -> Program {
+        let builder = options(self.builder(&self.connection_string));
+        let client = builder.build(&*self.subject.provider(&settings)).expect("the client's options are in order");
+        Program::new(client, self.hub())
+    }
+
+    /// A client's options: the hub's certificate is trusted, and retries are as quick as they may be, and exact.
+    pub(crate) fn builder(&self, connection_string: &str) -> ClientBuilder<Device> {
+        let retry = RetryConfig::default()
+            .with_initial_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_millis(400))
+            .with_jitter(0.0);
+        DeviceClient::builder(connection_string).trusted_certs(self.ca_pem()).retry_policy(retry)
+    }
+
+    /// Whether the transport has this answer to a message.
+    pub(crate) fn can(&self, disposition: Disposition) -> bool {
+        let mut endpoint = Endpoint::new(self.host_name());
+        endpoint.trust = Trust::Pem(self.ca_pem());
+        let transport = self.subject.provider(&Settings::default()).transport(&endpoint).expect("a transport");
+        transport.capabilities().dispositions.contains(&disposition)
+    }
+
+    /// Injects the fault. `false` if it cannot happen on this transport: then the behaviour does not apply.
+    pub(crate) fn can_inject(&self, fault: Fault) -> bool {
+        let applies = self.subject.knows(&fault);
+        if applies {
+            self.inject(fault);
+        }
+        applies
+    }
+}
+
+impl Deref for Bench<'_> {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        &self.emulator
+    }
+}

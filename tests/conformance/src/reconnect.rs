@@ -1,0 +1,281 @@
+//! Losing the connection, at every point of its life: nothing is lost, and the client comes back.
+
+use std::time::Duration;
+
+use iothub_core::ConnectionState::{Connected, Connecting, Ready, Waiting};
+use iothub_core::{ConnectStage, ConnectionErrorKind, ConnectionStatusReason, Feature, OpId};
+use iothub_emulator::{Activity, C2dMessage, DisconnectReason, DropPoint, Fault, Hub};
+
+use crate::bench::{Bench, DEVICE};
+use crate::program::Program;
+use crate::record;
+use crate::subject::{Settings, Subject};
+
+const MESSAGES: usize = 20;
+
+fn bodies(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("message {n}")).collect()
+}
+
+fn send(program: &mut Program, bodies: &[String]) -> Vec<OpId> {
+    bodies.iter().map(|body| program.send(body.clone())).collect()
+}
+
+/// Every message is confirmed, once and in order, and stored: each at least once, first copies in order, and no copy
+/// more than the client says that it sent.
+fn nothing_is_lost(subject: &dyn Subject, bench: &Bench<'_>, mut program: Program, sent: &[String], ids: &[OpId]) {
+    program.until_confirmed(ids);
+    let confirmed: Vec<_> = program.confirmations.iter().map(|(id, outcome)| (*id, outcome.clone())).collect();
+    assert_eq!(confirmed, ids.iter().map(|id| (*id, Ok(()))).collect::<Vec<_>>());
+    assert_eq!(record::first_stored(bench), sent);
+    let copies = record::stored(bench).len() - sent.len();
+    assert!(copies as u64 <= program.stats().resent, "{copies} copies, {} resent", program.stats().resent);
+    if subject.marks_repeats() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (body, marked) in record::stored(bench).iter().zip(record::marked_as_repeated(bench)) {
+            assert!(seen.insert(body.clone()) || marked, "the copy of {body:?} is not marked as one");
+        }
+    }
+    // Afterwards the connection is as good as any.
+    program.round_trip();
+    assert_eq!(record::connections(bench), usize::try_from(program.stats().connections).expect("a small number"));
+    program.finish();
+}
+
+/// The first connection is dropped at this point, with messages waiting and a subscription wanted.
+fn dropped_on_the_way_in(subject: &dyn Subject, at: DropPoint, accepted: bool) {
+    let bench = Bench::new(subject);
+    let fault = Fault::Drop { device: None, at };
+    if !bench.can_inject(fault) {
+        return;
+    }
+    let mut program = bench.start();
+    program.subscribe(Feature::CloudToDevice);
+    let sent = bodies(MESSAGES);
+    let ids = send(&mut program, &sent);
+    program.until_status(Waiting, 0);
+    let down = program.statuses.iter().position(|change| change.state == Waiting).expect("it was told");
+    program.until_status(Ready, down);
+    let states = program.states();
+    assert_eq!(states[down..], [Waiting, Connecting, Connected, Ready]);
+    // Whether the hub's last answer is read before the loss is noticed is the network's business.
+    let (before, steps) = (&states[..down], if accepted { 2 } else { 1 });
+    assert!(before.len() >= steps && [Connecting, Connected, Ready].starts_with(before), "{before:?}");
+    assert_eq!(bench.pending_faults(), 0);
+    assert!(matches!(record::faults(&bench)[..], [Fault::Drop { at: fired, .. }] if fired == at));
+    program.round_trip_from_hub();
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}
+
+pub(crate) fn dropped_after_tcp_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::TcpAccepted, false);
+}
+
+pub(crate) fn dropped_after_tls_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::TlsEstablished, false);
+}
+
+pub(crate) fn dropped_after_connect_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::ConnectReceived, false);
+}
+
+pub(crate) fn dropped_after_connack_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::ConnackSent, true);
+}
+
+pub(crate) fn dropped_after_subscribe_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::SubscribeReceived, true);
+}
+
+pub(crate) fn dropped_after_suback_nothing_is_lost(subject: &dyn Subject) {
+    dropped_on_the_way_in(subject, DropPoint::SubackSent, true);
+}
+
+/// A connection in use is dropped at this point, several messages on.
+fn dropped_in_use(subject: &dyn Subject, at: DropPoint) {
+    let bench = Bench::new(subject);
+    let mut program = bench.start();
+    program.until_ready();
+    let sent = bodies(MESSAGES);
+    let mut ids = send(&mut program, &sent[..3]);
+    program.until_confirmed(&ids);
+    if !bench.can_inject(Fault::Drop { device: None, at }) {
+        return program.finish();
+    }
+    ids.extend(send(&mut program, &sent[3..]));
+    program.until_confirmed(&ids);
+    program.until_ready();
+    assert_eq!(bench.pending_faults(), 0);
+    assert_eq!(program.states(), [Connecting, Connected, Ready, Waiting, Connecting, Connected, Ready]);
+    assert!(program.stats().resent > 0);
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}
+
+pub(crate) fn dropped_before_a_message_is_stored_nothing_is_lost(subject: &dyn Subject) {
+    dropped_in_use(subject, DropPoint::PublishReceived);
+}
+
+pub(crate) fn dropped_between_storing_and_acknowledging_nothing_is_lost(subject: &dyn Subject) {
+    dropped_in_use(subject, DropPoint::PublishStored);
+}
+
+pub(crate) fn dropped_after_an_acknowledgement_nothing_is_lost(subject: &dyn Subject) {
+    dropped_in_use(subject, DropPoint::PubackSent);
+}
+
+pub(crate) fn dropped_in_the_middle_of_a_packet_nothing_is_lost(subject: &dyn Subject) {
+    dropped_in_use(subject, DropPoint::MidPacket);
+}
+
+pub(crate) fn a_message_sent_again_keeps_its_place_before_new_ones(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    if !bench.can_inject(Fault::Drop { device: None, at: DropPoint::PublishStored }) {
+        return;
+    }
+    let mut program = bench.start();
+    let old = program.send("old");
+    program.until_status(Waiting, 0);
+    let new = program.send("new");
+    program.until_confirmed(&[old, new]);
+    assert_eq!(record::stored(&bench), ["old", "old", "new"]);
+    if subject.marks_repeats() {
+        let packets: Vec<_> = bench
+            .activity(DEVICE)
+            .into_iter()
+            .filter_map(|activity| match activity {
+                Activity::Telemetry { packet_id, dup, .. } => Some((packet_id, dup)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(packets.iter().map(|(_, dup)| *dup).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(packets[0].0, packets[1].0, "a repetition has the identifier of the original");
+        assert_ne!(packets[1].0, packets[2].0);
+    }
+    program.finish();
+}
+
+pub(crate) fn ten_drops_in_a_row_lose_nothing(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let points = [DropPoint::PublishReceived, DropPoint::PublishStored, DropPoint::PubackSent, DropPoint::MidPacket];
+    let mut injected = 0;
+    for at in points.into_iter().cycle().take(10) {
+        injected += usize::from(bench.can_inject(Fault::Drop { device: None, at }));
+    }
+    let mut program = bench.start();
+    let sent = bodies(200);
+    let ids = send(&mut program, &sent);
+    program.until_confirmed(&ids);
+    assert_eq!((record::faults(&bench).len(), record::connections(&bench)), (injected, injected + 1));
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}
+
+pub(crate) fn a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetry(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let mut program = bench.start();
+    program.subscribe(Feature::CloudToDevice);
+    program.until_ready();
+    let dropped = bench.can_inject(Fault::Drop { device: None, at: DropPoint::PublishStored });
+    if !dropped || !bench.can_inject(Fault::SessionLost) {
+        return program.finish();
+    }
+    let ids = [program.send("a"), program.send("b")];
+    program.until_confirmed(&ids);
+    program.until_ready();
+    assert_eq!(record::sessions_present(&bench), [false, false]);
+    assert_eq!(record::first_stored(&bench), ["a", "b"]);
+    program.round_trip_from_hub();
+    assert_eq!(record::subscriptions(&bench), 2);
+    program.finish();
+}
+
+/// The hub stays silent at this stage; the client notices, and comes back.
+fn silence_is_noticed(subject: &dyn Subject, fault: Fault, stage: ConnectStage) {
+    let bench = Bench::new(subject);
+    if !bench.can_inject(fault.clone()) {
+        return;
+    }
+    let after = Duration::from_secs(1);
+    let settings = Settings { connect_timeout: Some(after), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
+    program.subscribe(Feature::CloudToDevice);
+    let sent = bodies(MESSAGES);
+    let ids = send(&mut program, &sent);
+    let waiting = program.until_status(Waiting, 0);
+    let kind = waiting.error.expect("a failed attempt has a cause").kind;
+    assert_eq!(kind, ConnectionErrorKind::TimedOut { stage, after });
+    assert_eq!(record::faults(&bench), [fault]);
+    program.until_ready();
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}
+
+pub(crate) fn a_hub_that_does_not_answer_connect_is_left(subject: &dyn Subject) {
+    silence_is_noticed(subject, Fault::WithholdConnack, ConnectStage::Open);
+}
+
+pub(crate) fn a_hub_that_does_not_answer_subscribe_is_left(subject: &dyn Subject) {
+    silence_is_noticed(subject, Fault::WithholdSuback, ConnectStage::Subscribe);
+}
+
+fn pings(hub: &Hub) -> usize {
+    hub.activity(DEVICE).iter().filter(|activity| matches!(activity, Activity::Ping { .. })).count()
+}
+
+pub(crate) fn a_hub_that_does_not_answer_a_ping_is_left(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    if !bench.can_inject(Fault::WithholdPingresp) {
+        return;
+    }
+    let settings = Settings { keep_alive: Some(Duration::from_secs(1)), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
+    program.until_ready();
+    let waiting = program.until_status(Waiting, 3);
+    assert_eq!(waiting.reason, ConnectionStatusReason::NoPingResponse);
+    let kind = waiting.error.expect("a drop has a cause").kind;
+    assert_eq!(kind, ConnectionErrorKind::NoPingResponse { after: Duration::from_millis(500) });
+    program.round_trip();
+    assert_eq!(record::faults(&bench), [Fault::WithholdPingresp]);
+    assert!(pings(&bench) >= 1);
+    assert_eq!(record::connections(&bench), 2);
+    program.finish();
+}
+
+pub(crate) fn an_idle_connection_is_kept_alive(subject: &dyn Subject) {
+    let bench = Bench::with_still_clock(subject);
+    let interval = Duration::from_secs(1);
+    if !subject.knows(&Fault::WithholdPingresp) {
+        return;
+    }
+    let settings = Settings { keep_alive: Some(interval), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
+    program.until_ready();
+    // The hub closes after one and a half times the interval without a packet; twice as much passes here.
+    for count in 1..=3 {
+        program.until_hub(&format!("{count} pings have come"), |hub| pings(hub) >= count);
+        bench.advance_clock(interval);
+    }
+    program.round_trip();
+    assert_eq!(program.states(), [Connecting, Connected, Ready]);
+    assert_eq!(record::connections(&bench), 1);
+    program.finish();
+}
+
+pub(crate) fn a_service_that_disconnects_the_device_again_and_again_loses_nothing(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let mut program = bench.start();
+    program.set_message_callback(|message, _| message.complete());
+    let sent = bodies(5 * MESSAGES);
+    let mut ids = Vec::new();
+    for (round, part) in sent.chunks(MESSAGES).enumerate() {
+        program.until_ready();
+        ids.extend(send(&mut program, part));
+        bench.send_c2d(DEVICE, C2dMessage::new("x").message_id(format!("m{round}"))).expect("the queue has room");
+        program.turn();
+        let told = program.statuses.len();
+        assert_eq!(bench.disconnect_device(DEVICE), Ok(true));
+        program.until_status(Ready, told);
+    }
+    program.until_hub("every message to the device is completed", |hub| record::completed(hub).len() == 5);
+    assert_eq!(record::completed(&bench), ["m0", "m1", "m2", "m3", "m4"]);
+    assert_eq!(record::ends(&bench), [const { DisconnectReason::ByService }; 5]);
+    nothing_is_lost(subject, &bench, program, &sent, &ids);
+}

@@ -1,0 +1,104 @@
+//! The hub's record of the device, reduced to what a behaviour asks about.
+
+use iothub_emulator::{Activity, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
+
+use crate::bench::DEVICE;
+
+/// The payloads of the stored telemetry, as text, in order.
+pub(crate) fn stored(hub: &Hub) -> Vec<String> {
+    let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+    hub.telemetry(DEVICE).iter().map(|record| text(&record.body)).collect()
+}
+
+/// The same without repetitions: each payload where it stands first.
+pub(crate) fn first_stored(hub: &Hub) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    stored(hub).into_iter().filter(|body| seen.insert(body.clone())).collect()
+}
+
+fn of_activity<T>(hub: &Hub, pick: impl FnMut(Activity) -> Option<T>) -> Vec<T> {
+    hub.activity(DEVICE).into_iter().filter_map(pick).collect()
+}
+
+/// How many connections the hub accepted.
+pub(crate) fn connections(hub: &Hub) -> usize {
+    of_activity(hub, |activity| matches!(activity, Activity::Connected { .. }).then_some(())).len()
+}
+
+/// Whether the hub had a session for each connection that it accepted.
+pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
+    of_activity(hub, |activity| match activity {
+        Activity::Connected { session_present, .. } => Some(session_present),
+        _ => None,
+    })
+}
+
+/// Why the hub refused connections, in order.
+pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
+    of_activity(hub, |activity| match activity {
+        Activity::ConnectRefused { why, .. } => Some(why),
+        _ => None,
+    })
+}
+
+/// Why connections ended, in order.
+pub(crate) fn ends(hub: &Hub) -> Vec<DisconnectReason> {
+    of_activity(hub, |activity| match activity {
+        Activity::Disconnected { why, .. } => Some(why),
+        _ => None,
+    })
+}
+
+/// How many subscriptions the hub answered.
+pub(crate) fn subscriptions(hub: &Hub) -> usize {
+    of_activity(hub, |activity| matches!(activity, Activity::Subscribed { .. }).then_some(())).len()
+}
+
+/// What became of the device's acknowledgements, in order.
+pub(crate) fn acknowledgements(hub: &Hub) -> Vec<PubackEffect> {
+    of_activity(hub, |activity| match activity {
+        Activity::PubackReceived { effect, .. } => Some(effect),
+        _ => None,
+    })
+}
+
+/// The faults that took effect, in order, those before a device was known first.
+pub(crate) fn faults(hub: &Hub) -> Vec<Fault> {
+    let fault = |activity| match activity {
+        Activity::FaultFired { fault, .. } => Some(fault),
+        _ => None,
+    };
+    hub.unattributed_activity().into_iter().chain(hub.activity(DEVICE)).filter_map(fault).collect()
+}
+
+/// For each stored message in order: whether it was marked as sent again.
+pub(crate) fn marked_as_repeated(hub: &Hub) -> Vec<bool> {
+    of_activity(hub, |activity| match activity {
+        Activity::Telemetry { dup, .. } => Some(dup),
+        _ => None,
+    })
+}
+
+/// The messages that were sent to the device, in order, and whether each was marked as sent again.
+pub(crate) fn sent(hub: &Hub) -> Vec<(String, bool)> {
+    of_activity(hub, |activity| match activity {
+        Activity::C2dSent { message_id, dup, .. } => Some((message_id, dup)),
+        _ => None,
+    })
+}
+
+/// The messages to the device that wait or are locked, in order.
+pub(crate) fn queued(hub: &Hub) -> Vec<String> {
+    hub.c2d_queue(DEVICE).into_iter().map(|record| record.message_id).collect()
+}
+
+/// How messages to the device ended, in order.
+pub(crate) fn outcomes(hub: &Hub) -> Vec<(String, C2dResult)> {
+    hub.c2d_outcomes(DEVICE).into_iter().map(|outcome| (outcome.message_id, outcome.result)).collect()
+}
+
+/// The messages that the device completed, in order.
+pub(crate) fn completed(hub: &Hub) -> Vec<String> {
+    let completed = |(id, result)| (result == C2dResult::Completed).then_some(id);
+    outcomes(hub).into_iter().filter_map(completed).collect()
+}

@@ -1,0 +1,49 @@
+//! The transport under test, as the behaviours see it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use iothub_core::Provider;
+use iothub_emulator::{Fault, Hub};
+
+/// A transport under test: how to make it, where the hub serves it, and in what it may differ from others.
+///
+/// The defaults are those of MQTT 3.1.1. What a transport tells about itself, in
+/// [`Capabilities`](iothub_core::Capabilities), is not asked for again here.
+pub trait Subject {
+    /// The transport with these settings.
+    fn provider(&self, settings: &Settings) -> Box<dyn Provider>;
+
+    /// Where the hub serves this transport.
+    fn address(&self, hub: &Hub) -> SocketAddr {
+        hub.mqtt_address()
+    }
+
+    /// Whether this can go wrong on the transport. A behaviour around a fault that cannot does not apply, and passes.
+    fn knows(&self, _fault: &Fault) -> bool {
+        true
+    }
+
+    /// Whether received messages are settled in the order of their arrival, whatever the order of the answers.
+    fn settles_in_order(&self) -> bool {
+        true
+    }
+
+    /// Whether a message that is sent again is marked so, for the hub to see (MQTT: DUP).
+    fn marks_repeats(&self) -> bool {
+        true
+    }
+}
+
+/// What a behaviour asks of the transport that it makes; `None` leaves the transport its default. A transport without
+/// such a setting leaves it out.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How long the connection may be idle before the client asks whether the hub is still there.
+    pub keep_alive: Option<Duration>,
+    /// How long each of the hub's answers on the way to a connection may take.
+    pub connect_timeout: Option<Duration>,
+    /// How many messages may be sent and not yet confirmed.
+    pub max_in_flight: Option<usize>,
+}

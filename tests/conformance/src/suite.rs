@@ -1,0 +1,220 @@
+//! The list of all behaviours, and what is made of it: a table, and one test each.
+
+use crate::subject::Subject;
+
+/// Something that every transport must do.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Behaviour {
+    /// Its name, with the concern that it belongs to: `telemetry::an_empty_payload_arrives`.
+    pub name: &'static str,
+    check: fn(&dyn Subject),
+}
+
+impl Behaviour {
+    /// The behaviour of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        BEHAVIOURS.iter().find(|behaviour| behaviour.name == name)
+    }
+
+    /// Starts a hub, lets the transport at it, and compares what both sides saw.
+    ///
+    /// # Panics
+    ///
+    /// If the transport does not do it. What client and hub saw is printed before.
+    pub fn check(&self, subject: &dyn Subject) {
+        (self.check)(subject);
+    }
+}
+
+/// Makes one test of each behaviour, in a module of the transport's name: `mqtt::telemetry::an_empty_payload_arrives`.
+///
+/// The second argument is an expression of a type that implements [`Subject`]; each test makes its own.
+#[macro_export]
+macro_rules! suite {
+    ($transport:ident, $subject:expr) => {
+        mod $transport {
+            #[allow(unused_imports, reason = "the subject may be named by its full path")]
+            use super::*;
+
+            #[allow(dead_code, reason = "without tests there is no use for it")]
+            fn subject() -> impl $crate::Subject {
+                $subject
+            }
+
+            $crate::__each_behaviour! { $crate::__tests }
+        }
+    };
+}
+
+/// A test for each behaviour of the list.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    ($($concern:ident { $($behaviour:ident)* })*) => {
+        $(mod $concern {
+            $(#[test]
+            fn $behaviour() {
+                let name = concat!(stringify!($concern), "::", stringify!($behaviour));
+                $crate::Behaviour::named(name).expect("it is of the same list").check(&super::subject());
+            })*
+        })*
+    };
+}
+
+/// The one list of behaviours, by concern. It is handed to the macro whose path is given.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __each_behaviour {
+    ($($then:tt)*) => {
+        $($then)*! {
+            telemetry {
+                a_payload_arrives_byte_for_byte
+                an_empty_payload_arrives
+                properties_keep_their_order_and_their_empty_values
+                every_printable_character_survives_in_names_and_values
+                separators_and_escapes_in_properties_are_data
+                system_properties_arrive_under_their_names
+                ids_take_every_character_that_the_hub_allows_up_to_their_limit
+                the_hub_knows_who_sent_a_message
+                five_hundred_messages_arrive_in_the_order_of_sending
+                a_message_of_exactly_the_limit_arrives
+                a_message_one_byte_over_the_limit_comes_back
+                properties_of_a_hundred_kilobytes_arrive_or_come_back
+                properties_of_sixty_thousand_characters_arrive
+                a_thousand_messages_are_in_flight_at_once
+                no_more_messages_are_in_flight_than_the_window_holds
+                the_queue_is_bounded_in_messages
+                the_queue_is_bounded_in_bytes
+                messages_sent_before_the_first_connection_arrive_in_order
+                sending_is_busy_from_acceptance_to_outcome
+            }
+            confirmation {
+                a_callback_hears_of_each_delivery_once_and_in_order
+                a_tracked_message_is_confirmed_under_its_id
+                a_message_that_nobody_asks_about_is_counted
+                acknowledgements_out_of_order_confirm_each_its_own_message
+                a_message_that_never_left_times_out_as_not_delivered
+                a_message_without_its_acknowledgement_times_out_as_maybe_delivered
+                an_acknowledgement_after_the_time_out_makes_no_second_outcome
+                a_failed_message_is_sent_again_from_its_callback
+                a_message_sent_from_a_callback_arrives
+                a_message_that_is_left_at_close_is_destroyed_and_comes_back
+            }
+            c2d {
+                every_byte_of_a_message_is_received
+                an_empty_message_is_received
+                the_largest_message_is_received
+                properties_are_received_decoded_with_null_and_empty_values
+                system_properties_are_received_under_their_names
+                fifty_messages_are_received_in_the_order_of_sending
+                the_time_of_the_last_message_is_kept
+                a_message_is_completed_in_its_callback
+                a_message_is_completed_later_from_another_thread
+                answers_out_of_order_reach_the_hub_in_the_order_of_arrival
+                an_abandoned_message_does_not_hold_back_the_others
+                a_message_is_rejected_or_comes_back_from_the_reject
+                an_undecided_message_delays_no_telemetry
+                a_message_is_answered_with_telemetry_from_its_callback
+                a_message_dropped_unanswered_comes_again_after_a_reconnect
+                an_undecided_message_comes_again_after_a_reconnect_and_its_old_answer_is_stale
+                messages_in_doubt_come_again_in_order_before_new_ones
+                a_lost_acknowledgement_brings_the_message_again
+                a_message_sent_twice_by_the_hub_is_received_once
+                a_connection_lost_while_a_message_is_sent_brings_it_again
+                half_a_message_is_none_and_the_whole_comes_after_the_reconnect
+                a_message_waits_in_the_queue_until_the_device_subscribes
+                messages_wait_in_the_queue_after_the_device_has_unsubscribed
+                messages_sent_while_the_device_was_away_arrive_when_it_connects
+                a_session_left_by_an_earlier_program_delivers_nothing_unasked
+                completing_a_message_gives_its_sender_positive_feedback
+                an_expired_message_is_not_received_and_its_sender_is_told
+                fifty_messages_fill_the_queue_and_an_answer_makes_room
+                a_refused_subscription_is_told_and_telemetry_goes_on
+            }
+            status {
+                connecting_is_told_step_by_step
+                a_client_without_subscriptions_is_ready_too_and_asks_for_none
+                a_drop_is_told_once_with_its_cause_and_the_way_back
+                closing_is_told_last
+                the_callback_hears_what_the_events_would_tell
+                subscribing_while_connected_changes_no_state
+                each_failed_attempt_is_told_with_its_number_and_the_growing_delay
+                without_a_retry_policy_a_drop_stops_the_client_until_it_is_told_to_reconnect
+                a_new_retry_policy_revives_a_stopped_client
+                a_hub_that_is_not_available_is_tried_again
+                a_refusal_for_good_stops_the_client_until_it_is_told_to_reconnect
+                the_hub_is_told_the_product_and_the_model
+            }
+            credentials {
+                the_second_key_of_a_device_is_as_good_as_the_first
+                a_wrong_key_is_refused
+                an_unknown_device_is_refused_and_connects_once_it_is_created
+                a_disabled_device_is_refused_and_connects_once_it_is_enabled
+                a_token_that_has_expired_by_the_hubs_clock_is_refused
+                a_ready_token_is_enough
+                a_ready_token_that_is_known_to_have_expired_is_named_and_never_sent
+                a_connection_outlives_its_token_only_as_long_as_the_hub_lets_it
+                new_keys_at_the_hub_lock_out_the_old_one_at_the_next_connect
+                a_device_that_is_disabled_while_connected_hears_so_and_returns_once_enabled
+                a_certificate_known_by_its_thumbprint_is_enough
+                a_certificate_from_a_trusted_authority_is_enough
+                the_certificate_of_another_device_is_refused
+                a_missing_certificate_is_named_before_anything_is_sent
+                a_hub_that_nobody_vouches_for_is_sent_no_credential
+                a_hub_under_another_name_is_sent_no_credential
+                a_device_id_may_have_every_character_that_is_allowed
+            }
+            reconnect {
+                dropped_after_tcp_nothing_is_lost
+                dropped_after_tls_nothing_is_lost
+                dropped_after_connect_nothing_is_lost
+                dropped_after_connack_nothing_is_lost
+                dropped_after_subscribe_nothing_is_lost
+                dropped_after_suback_nothing_is_lost
+                dropped_before_a_message_is_stored_nothing_is_lost
+                dropped_between_storing_and_acknowledging_nothing_is_lost
+                dropped_after_an_acknowledgement_nothing_is_lost
+                dropped_in_the_middle_of_a_packet_nothing_is_lost
+                a_message_sent_again_keeps_its_place_before_new_ones
+                ten_drops_in_a_row_lose_nothing
+                a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetry
+                a_hub_that_does_not_answer_connect_is_left
+                a_hub_that_does_not_answer_subscribe_is_left
+                a_hub_that_does_not_answer_a_ping_is_left
+                an_idle_connection_is_kept_alive
+                a_service_that_disconnects_the_device_again_and_again_loses_nothing
+            }
+            rivals {
+                both_hear_of_it_and_slow_down_without_a_storm
+                both_get_all_their_messages_through
+                when_one_closes_the_other_stays_connected
+            }
+            close {
+                pending_messages_are_delivered_before_close_returns
+                messages_that_are_late_at_close_are_destroyed
+                messages_of_a_client_that_never_connected_are_destroyed_unsent
+                close_says_goodbye_to_the_hub
+                an_answer_given_before_close_reaches_the_hub
+                messages_that_are_unanswered_at_close_stay_with_the_hub
+                a_closed_client_takes_nothing_and_does_nothing
+                a_callback_within_close_can_send_nothing_more
+                a_client_that_is_dropped_calls_nobody_and_frees_its_connection
+            }
+        }
+    };
+}
+
+/// The list as a table. A function that is missing in the list is dead code, which the compiler reports.
+macro_rules! table {
+    ($($concern:ident { $($behaviour:ident)* })*) => {
+        &[$($(Behaviour {
+            name: concat!(stringify!($concern), "::", stringify!($behaviour)),
+            check: crate::$concern::$behaviour,
+        }),*),*]
+    };
+}
+
+/// Every behaviour, in the order of the README.
+pub static BEHAVIOURS: &[Behaviour] = crate::__each_behaviour! { table };
