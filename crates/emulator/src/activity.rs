@@ -284,14 +284,105 @@ pub enum Activity {
         /// Which connection.
         connection: ConnectionId,
     },
-    /// A publish to a `$iothub/` topic that this version answers with 501 or does not act on.
-    NotImplemented {
+    /// A twin was asked for.
+    TwinGet {
         /// When.
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
-        /// The topic.
-        topic: String,
+        /// The request id, as it was sent.
+        rid: String,
+        /// The status of the answer.
+        status: u16,
+        /// Whether the answer was sent, or waits to be; not without a subscription to it (E33).
+        answered: bool,
+    },
+    /// Reported properties came.
+    TwinReported {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent; a patch without one is applied and not answered (E36).
+        rid: Option<String>,
+        /// The status of the answer: 204 if the patch was accepted.
+        status: u16,
+        /// The version of the reported properties that it made.
+        version: Option<u64>,
+        /// Whether the answer was sent, or waits to be.
+        answered: bool,
+    },
+    /// A desired patch was sent, or waits to be.
+    DesiredSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The version of the desired properties.
+        version: u64,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+    },
+    /// A method request was sent, or waits to be.
+    MethodSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The method.
+        name: String,
+        /// The request id.
+        rid: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+    },
+    /// A method response came.
+    MethodAnswered {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent.
+        rid: String,
+        /// The device's status.
+        status: i64,
+        /// Nobody waits for it: the call has ended, or there was none.
+        late: bool,
+    },
+    /// A method response came that is none.
+    MethodMisanswered {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent, if there was one.
+        rid: Option<String>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A message asked for a fault by its properties (E42).
+    FaultScheduled {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The fault.
+        fault: Fault,
+        /// When it will happen, by the hub's clock.
+        due: SystemTime,
+        /// `AzIoTHub_FaultOperationCloseReason`.
+        reason: Option<String>,
+    },
+    /// A message asked for a fault by its properties that does not exist on MQTT, or asked badly. It is an ordinary message.
+    FaultIgnored {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// `AzIoTHub_FaultOperationType`.
+        operation: String,
+        /// Why.
+        problem: String,
     },
     /// An injected fault took effect.
     FaultFired {
@@ -341,7 +432,14 @@ impl Activity {
             | Self::C2dSent { at, connection, .. }
             | Self::C2dAcked { at, connection, .. }
             | Self::Ping { at, connection, .. }
-            | Self::NotImplemented { at, connection, .. }
+            | Self::TwinGet { at, connection, .. }
+            | Self::TwinReported { at, connection, .. }
+            | Self::DesiredSent { at, connection, .. }
+            | Self::MethodSent { at, connection, .. }
+            | Self::MethodAnswered { at, connection, .. }
+            | Self::MethodMisanswered { at, connection, .. }
+            | Self::FaultScheduled { at, connection, .. }
+            | Self::FaultIgnored { at, connection, .. }
             | Self::FaultFired { at, connection, .. }
             | Self::Disconnected { at, connection, .. } => (*connection, *at),
         }

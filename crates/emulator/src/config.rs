@@ -69,6 +69,28 @@ pub enum DuplicateSystemProperty {
     LastWins,
 }
 
+/// At which QoS the hub publishes twin replies and desired patches, or method requests (mqtt.md 4.1, 5, 12.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DeliveryQos {
+    /// At QoS 0, whatever was subscribed.
+    AtMostOnce,
+    /// At the QoS of the subscription, as IoT Edge does. A PUBACK that is missing has no consequence: nothing of this is sent twice.
+    AsSubscribed,
+}
+
+/// How the request id of a method call is made (mqtt.md 5; E38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MethodRid {
+    /// A counter of the device in lower-case hex, from 1.
+    Counter,
+    /// A GUID, as IoT Edge has it.
+    Guid,
+}
+
 /// The settings of a hub, built with `with_*` methods from [`Config::new`]. In a seed file the same names without `with_`, durations in seconds.
 ///
 /// ```
@@ -109,6 +131,12 @@ pub struct Config {
     #[serde(deserialize_with = "seconds")]
     pub(crate) c2d_ttl: Duration,
     pub(crate) c2d_queue_limit: usize,
+    pub(crate) twin_qos: DeliveryQos,
+    pub(crate) twin_arrays: bool,
+    pub(crate) method_qos: DeliveryQos,
+    pub(crate) method_rid: MethodRid,
+    pub(crate) message_faults: bool,
+    pub(crate) ack_fault_message: bool,
     pub(crate) max_connections: usize,
     pub(crate) log_limit: usize,
 }
@@ -138,6 +166,12 @@ impl Default for Config {
             drop_unmatched: false,
             c2d_ttl: Duration::from_secs(3600),
             c2d_queue_limit: 50,
+            twin_qos: DeliveryQos::AtMostOnce,
+            twin_arrays: true,
+            method_qos: DeliveryQos::AtMostOnce,
+            method_rid: MethodRid::Counter,
+            message_faults: true,
+            ack_fault_message: false,
             max_connections: 10_000,
             log_limit: 1_000_000,
         }
@@ -314,6 +348,48 @@ impl Config {
     #[must_use]
     pub fn with_c2d_queue_limit(mut self, limit: usize) -> Self {
         self.c2d_queue_limit = limit;
+        self
+    }
+
+    /// At which QoS twin replies and desired patches go out. Default [`DeliveryQos::AtMostOnce`]: a live log shows replies at QoS 0 (mqtt.md 12.2).
+    #[must_use]
+    pub fn with_twin_qos(mut self, qos: DeliveryQos) -> Self {
+        self.twin_qos = qos;
+        self
+    }
+
+    /// Whether twins may hold arrays. Default yes, as the documentation of twins says today; once they were refused with 400 (mqtt.md 4.3).
+    #[must_use]
+    pub fn with_twin_arrays(mut self, allowed: bool) -> Self {
+        self.twin_arrays = allowed;
+        self
+    }
+
+    /// At which QoS method requests go out. Default [`DeliveryQos::AtMostOnce`], as documented; IoT Edge takes the subscription's (mqtt.md 5).
+    #[must_use]
+    pub fn with_method_qos(mut self, qos: DeliveryQos) -> Self {
+        self.method_qos = qos;
+        self
+    }
+
+    /// How method request ids are made. Default [`MethodRid::Counter`]: logs of the cloud show small numbers (mqtt.md 5; E38).
+    #[must_use]
+    pub fn with_method_rid(mut self, rid: MethodRid) -> Self {
+        self.method_rid = rid;
+        self
+    }
+
+    /// Whether messages with `AzIoTHub_FaultOperationType` cause faults. Default yes; a real hub does so only for its own testers (E42).
+    #[must_use]
+    pub fn with_message_faults(mut self, honoured: bool) -> Self {
+        self.message_faults = honoured;
+        self
+    }
+
+    /// Whether a message that asks for a fault gets its PUBACK. Default no: it is not acknowledged before the drop, and its resend asks again (E43).
+    #[must_use]
+    pub fn with_ack_fault_message(mut self, acknowledged: bool) -> Self {
+        self.ack_fault_message = acknowledged;
         self
     }
 

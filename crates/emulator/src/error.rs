@@ -109,6 +109,16 @@ pub enum HubError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A change of a twin breaks its rules (400004; mqtt.md 4.3). Nothing was changed.
+    #[error("400004: the {section} of '{device}' cannot be changed so: {problem}")]
+    InvalidTwin {
+        /// The device.
+        device: String,
+        /// `tags` or `desired properties`.
+        section: &'static str,
+        /// Which rule it breaks.
+        problem: String,
+    },
     /// A key or a certificate could not be made.
     #[error("cannot make keys for '{device}': {problem}")]
     KeyGeneration {

@@ -42,21 +42,28 @@ mod emulator;
 mod error;
 pub(crate) mod escape;
 mod faults;
+pub(crate) mod guid;
 mod handle;
 pub(crate) mod hub;
 mod message;
+mod method;
 pub(crate) mod mqtt;
+mod offline;
 mod record;
 mod server;
 mod shared;
 pub(crate) mod tls;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
-pub use config::{BadFilter, Config, DuplicateSystemProperty, LockExpiry, OutOfOrderPuback, UnknownTopic};
+pub use config::{
+    BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
+};
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
-pub use faults::{DropPoint, Fault, FaultId};
+pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
-pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord};
+pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
+pub use offline::{OfflineConnection, OfflineHub};
+pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};

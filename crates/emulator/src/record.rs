@@ -1,9 +1,10 @@
-//! What the hub remembers of messages and shows: telemetry, cloud-to-device states and outcomes, feedback.
+//! What the hub remembers and shows: telemetry, cloud-to-device states and outcomes, feedback, twins.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::activity::ConnectionId;
 
@@ -118,4 +119,30 @@ pub struct FeedbackRecord {
     pub device_id: String,
     /// That device's generation.
     pub device_generation_id: String,
+}
+
+/// A device twin as the service sees it: a copy taken when it was asked for (mqtt.md 4).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TwinRecord {
+    /// The device.
+    pub device_id: String,
+    /// Changes with each change of the tags or the desired properties.
+    pub etag: String,
+    /// Counts all changes of the twin from 1.
+    pub version: u64,
+    /// The tags: an object. A device never sees them.
+    pub tags: Value,
+    /// The desired properties: an object, without `$version` and `$metadata`.
+    pub desired: Value,
+    /// Counts the accepted changes of the desired properties from 1.
+    pub desired_version: u64,
+    /// The shape of `desired` with `$lastUpdated` and `$lastUpdatedVersion` at every level.
+    pub desired_metadata: Value,
+    /// The reported properties: an object, without `$version` and `$metadata`.
+    pub reported: Value,
+    /// Counts the accepted changes of the reported properties from 1.
+    pub reported_version: u64,
+    /// The shape of `reported` with `$lastUpdated` at every level.
+    pub reported_metadata: Value,
 }

@@ -3,7 +3,7 @@
 //! Twin requests are answered with status 501, so that a client sees an error instead of waiting; a method response has no request and is ignored, as a
 //! late one would be (E39). A request without `$rid`, or a topic that is none of these, ends the connection (E36; mqtt.md 2.4).
 
-use crate::activity::{Activity, DisconnectReason};
+use crate::activity::DisconnectReason;
 use crate::clock::Now;
 use crate::hub::HubState;
 use crate::hub::session::Feature;
@@ -18,13 +18,11 @@ impl Head {
             rest.strip_prefix("twin/GET/").or_else(|| rest.strip_prefix("twin/PATCH/properties/reported/"));
         let Some(request_id) = twin_request.and_then(request_id) else {
             if rest.starts_with("methods/res/") || rest.starts_with("twin/PATCH/properties/reported/") {
-                self.note(hub, Activity::NotImplemented { at: now.wall, connection: self.id, topic: topic.to_owned() });
                 return true;
             }
             self.close(hub, now, DisconnectReason::UnknownTopic(topic.to_owned()));
             return false;
         };
-        self.note(hub, Activity::NotImplemented { at: now.wall, connection: self.id, topic: topic.to_owned() });
         let wanted = hub.subscription(self.id, Feature::TwinResponses).is_some();
         let answer = format!("$iothub/twin/res/501/?$rid={request_id}");
         match codec::publish(&answer, NOT_IMPLEMENTED, None, false) {

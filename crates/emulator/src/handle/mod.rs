@@ -1,5 +1,8 @@
 //! The service side of a running hub: what a back end could do, and what only a test can.
 
+mod methods;
+mod twins;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +12,7 @@ use crate::clock::{ClockReader, Now, ReadClock};
 use crate::device::{Device, DeviceAuth, DeviceCertificate};
 use crate::error::{HubError, WaitError};
 use crate::faults::{Fault, FaultId};
+use crate::guid;
 use crate::hub::registry::{self, DeviceEntry, Identity};
 use crate::hub::{HubState, NO_DEVICE};
 use crate::message::C2dMessage;
@@ -22,7 +26,7 @@ const MAX_C2D_SIZE: usize = 65_536;
 /// The longest topic that MQTT can carry.
 const MAX_TOPIC: usize = 65_535;
 
-/// The service side of a running hub: a handle to clone and share between threads. Its calls block only for the hub's lock, except those named `wait`.
+/// The service side of a running hub: a handle to clone and share between threads. Its calls block only for the hub's lock, except those named `wait`, and [`invoke_method`](Hub::invoke_method).
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<Shared>,
@@ -198,7 +202,7 @@ impl Hub {
     /// # Errors
     /// [`HubError::DeviceNotFound`], [`HubError::QueueFull`], [`HubError::MessageTooLarge`], [`HubError::InvalidMessage`].
     pub fn send_c2d(&self, device: &str, message: C2dMessage) -> Result<String, HubError> {
-        let message_id = message.message_id.clone().unwrap_or_else(random_id);
+        let message_id = message.message_id.clone().unwrap_or_else(guid::random);
         check_message(device, &message_id, &message)?;
         self.change(|hub, now| hub.send_c2d(device, message_id.clone(), message, now))?;
         Ok(message_id)
@@ -314,12 +318,12 @@ impl Hub {
 
     /// Queues a fault. It is consumed by the first connection or packet that it applies to. One with nothing to do (a count of 0) is not queued.
     pub fn inject(&self, fault: Fault) -> FaultId {
-        self.change(|hub, _| hub.faults.push(None, fault))
+        self.change(|hub, _| hub.inject(None, fault))
     }
 
     /// As [`inject`](Self::inject), for one device only.
     pub fn inject_for(&self, device: &str, fault: Fault) -> FaultId {
-        self.change(|hub, _| hub.faults.push(Some(device.to_owned()), fault))
+        self.change(|hub, _| hub.inject(Some(device.to_owned()), fault))
     }
 
     /// How many faults have not happened yet.
@@ -340,15 +344,6 @@ fn random_keys(id: &str) -> Result<DeviceAuth, HubError> {
 
 fn random_key(id: &str) -> Result<crate::device::SecretKey, HubError> {
     tls::random_key().map_err(|problem| HubError::KeyGeneration { device: id.to_owned(), problem })
-}
-
-/// A message id as the service SDKs make them: a version 4 UUID.
-fn random_id() -> String {
-    const VERSION: u128 = 0xf << 76;
-    const VARIANT: u128 = 0b11 << 62;
-    let bits = fastrand::u128(..) & !(VERSION | VARIANT) | 0x4 << 76 | 0b10 << 62;
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 fn check_message(device: &str, message_id: &str, message: &C2dMessage) -> Result<(), HubError> {
