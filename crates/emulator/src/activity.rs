@@ -119,7 +119,12 @@ pub enum DisconnectReason {
         /// Its packet id.
         packet_id: u16,
     },
-    /// A fault was injected.
+    /// The device did not read what it was sent.
+    DeviceDoesNotRead {
+        /// How many bytes wait for it.
+        pending: usize,
+    },
+    /// A fault was injected, or asked for by a message.
     Fault(Fault),
     /// The emulator stopped.
     HubStopped,
@@ -129,7 +134,7 @@ pub enum DisconnectReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PubackEffect {
-    /// It completed a message.
+    /// It completed a message, or was for a twin or method publish at QoS 1.
     Completed,
     /// It was not for the oldest message in flight; see [`Config::with_out_of_order_puback`](crate::Config::with_out_of_order_puback).
     OutOfOrder,

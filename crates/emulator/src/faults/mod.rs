@@ -1,5 +1,6 @@
 //! Faults that a test injects: what can go wrong. The parts of a head execute them where the packet is made; `queue` keeps those that have not happened yet.
 
+pub(crate) mod by_message;
 mod queue;
 
 use std::time::Duration;
@@ -83,8 +84,8 @@ pub enum TwinPatchFault {
 /// Something that goes wrong once. See [`Hub::inject`](crate::Hub::inject) and [`Hub::inject_for`](crate::Hub::inject_for).
 ///
 /// [`KillTcp`](Self::KillTcp), [`OrderlyClose`](Self::OrderlyClose), [`Throttle`](Self::Throttle), [`Quota`](Self::Quota),
-/// [`AuthError`](Self::AuthError) and [`HalfOpen`](Self::HalfOpen) concern a connection: they happen at once to the device's, or, where
-/// there is none, to its next one right behind CONNACK. All others wait for the packet they concern.
+/// [`AuthError`](Self::AuthError), [`HalfOpen`](Self::HalfOpen) and [`SplitAt`](Self::SplitAt) concern a connection: they happen at once to the
+/// device's, or, where there is none, to its next one right behind CONNACK. All others wait for the packet they concern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -172,8 +173,8 @@ pub enum Fault {
     /// The network between hub and device is gone: the hub neither reads nor writes, and TCP stays, until the hub itself ends the connection
     /// (keep-alive, token, a newer connection). What it sends meanwhile is lost.
     HalfOpen,
-    /// The bytes to the device (CONNACK 0 is the first that may be) are counted from now on; the rest of the packet that has the `byte`th goes
-    /// in a TLS record of its own, 10 ms of real time later.
+    /// The bytes to the device are counted from now on, or on its next connection from CONNACK 0 on; behind the `byte`th a new write begins, in a
+    /// TLS record of its own, 10 ms of real time later.
     SplitAt {
         /// How many bytes come before the split.
         byte: usize,
@@ -189,4 +190,20 @@ pub enum Fault {
         /// How much later.
         by: Duration,
     },
+}
+
+impl Fault {
+    /// Whether it waits for no packet, but happens to a connection as soon as there is one.
+    pub(crate) fn concerns_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::KillTcp
+                | Self::OrderlyClose
+                | Self::Throttle { .. }
+                | Self::Quota { .. }
+                | Self::AuthError { .. }
+                | Self::HalfOpen
+                | Self::SplitAt { .. }
+        )
+    }
 }

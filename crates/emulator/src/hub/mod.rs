@@ -198,7 +198,8 @@ impl HubState {
         self.woken.extend(self.connections.of(identity));
     }
 
-    fn next_event(&mut self) -> u64 {
+    /// A number that nothing else has.
+    pub(crate) fn next_event(&mut self) -> u64 {
         self.last_event += 1;
         self.last_event
     }

@@ -134,11 +134,6 @@ impl Twin {
             reported_metadata: Value::Object(self.reported.metadata.clone()),
         }
     }
-
-    /// The reported properties alone, to look at often.
-    pub(crate) fn reported(&self) -> Value {
-        Value::Object(self.reported.properties.clone())
-    }
 }
 
 impl Section {

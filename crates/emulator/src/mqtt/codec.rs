@@ -245,13 +245,13 @@ pub(crate) fn connack(session_present: bool) -> Vec<u8> {
     encode_connack(session_present, ConnectReturnCode::Accepted)
 }
 
-/// CONNACK with a refusal code of 1 to 5; any other code is written as 5.
+/// CONNACK with a refusal code. Only 1 to 5 exist; another one is written as it is, but 0 as 5.
 pub(crate) fn connack_refused(code: u8) -> Vec<u8> {
-    let code = match ConnectReturnCode::try_from(code) {
-        Ok(ConnectReturnCode::Accepted) | Err(_) => ConnectReturnCode::NotAuthorized,
-        Ok(code) => code,
-    };
-    encode_connack(false, code)
+    match ConnectReturnCode::try_from(code) {
+        Ok(ConnectReturnCode::Accepted) => encode_connack(false, ConnectReturnCode::NotAuthorized),
+        Ok(code) => encode_connack(false, code),
+        Err(_) => vec![0x20, 2, 0, code],
+    }
 }
 
 fn encode_connack(session_present: bool, code: ConnectReturnCode) -> Vec<u8> {

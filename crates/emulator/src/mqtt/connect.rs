@@ -11,6 +11,7 @@ use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, NO_DEVICE, Opening};
 use crate::mqtt::acknowledge::Pubacks;
 use crate::mqtt::codec::{self, Connect, Will};
+use crate::mqtt::request::Unacknowledged;
 use crate::mqtt::topic::telemetry_bag;
 use crate::mqtt::user_name::UserName;
 use crate::mqtt::{Close, Head, Open, State, publish};
@@ -74,6 +75,9 @@ impl Head {
             last_heard: now.elapsed,
             expires: authenticated.expires.and_then(|expiry| expiry.checked_add(hub.config.sas_grace)),
             pubacks: Pubacks::default(),
+            unacknowledged: Unacknowledged::default(),
+            later_patches: Vec::new(),
+            scheduled: Vec::new(),
         }));
         tracing::debug!(connection = self.id.0, device, session_present, "connected");
         hub.note(
@@ -91,8 +95,25 @@ impl Head {
                 tls_version: self.peer.tls_version,
             },
         );
-        self.output.extend_from_slice(&codec::connack(session_present));
+        self.send_connack(hub, now, session_present);
         self.drops(hub, now, DropPoint::ConnackSent);
+    }
+
+    fn send_connack(&mut self, hub: &mut HubState, now: Now, session_present: bool) {
+        if let Some(Fault::SplitAt { byte }) = self.take_fault(hub, now, |fault| matches!(fault, Fault::SplitAt { .. }))
+        {
+            self.outgoing.split_after(byte);
+        }
+        let connack = codec::connack(session_present);
+        let wanted = |fault: &Fault| matches!(fault, Fault::DelayConnack { .. } | Fault::ReorderConnack);
+        match self.take_fault(hub, now, wanted) {
+            Some(Fault::ReorderConnack) => self.outgoing.push_behind_next(&connack),
+            Some(Fault::DelayConnack { by }) => {
+                self.outgoing.hold_until(now.elapsed.saturating_add(by));
+                self.outgoing.push(connack);
+            }
+            _ => self.outgoing.push(connack),
+        }
     }
 
     pub(super) fn refuse_level(&mut self, hub: &mut HubState, now: Now, level: u8) {
@@ -130,7 +151,7 @@ impl Head {
         tracing::debug!(connection = self.id.0, device, code, ?why, "CONNECT refused");
         hub.note(device, Activity::ConnectRefused { at: now.wall, connection: self.id, code, why });
         hub.note(device, Activity::Disconnected { at: now.wall, connection: self.id, why: DisconnectReason::Refused });
-        self.output.extend_from_slice(&codec::connack_refused(code));
+        self.outgoing.push(codec::connack_refused(code));
         self.state = State::Closed(Close::Orderly);
     }
 }

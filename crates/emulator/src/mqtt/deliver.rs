@@ -34,7 +34,7 @@ impl Head {
     fn deliver_at_least_once(&mut self, hub: &mut HubState, now: Now, delivery: &Delivery) {
         let packet_id = Some(delivery.packet_id);
         if self.send_message(hub, now, delivery, packet_id, delivery.dup)
-            && self.fault_fires(hub, now, Fault::DuplicateDelivery)
+            && self.fault_fires(hub, now, &Fault::DuplicateDelivery)
         {
             self.send_message(hub, now, delivery, packet_id, true);
         }
@@ -67,7 +67,11 @@ impl Head {
         if self.drops(hub, now, DropPoint::PubackReceived) {
             return;
         }
-        let (effect, message_id) = hub.puback(self.id, packet_id, now);
+        let State::Open(open) = &mut self.state else { return };
+        let (effect, message_id) = match open.unacknowledged.remove(packet_id) {
+            true => (PubackEffect::Completed, None),
+            false => hub.puback(self.id, packet_id, now),
+        };
         self.note(hub, Activity::PubackReceived { at: now.wall, connection: self.id, packet_id, effect });
         if let Some(message_id) = message_id {
             self.note(hub, Activity::C2dAcked { at: now.wall, connection: self.id, message_id });

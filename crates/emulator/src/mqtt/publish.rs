@@ -35,7 +35,7 @@ impl Head {
                 self.violate(hub, now, format!("a wildcard in the topic '{}' of a PUBLISH", publish.topic));
                 false
             }
-            Target::IotHub(rest) => self.iothub(hub, now, rest, &publish.topic),
+            Target::IotHub(rest) => self.iothub(hub, now, rest, &publish.topic, &publish.payload),
             Target::Unknown => self.unknown_topic(hub, now, &publish),
         };
         if let (true, Some(packet_id)) = (acknowledged, publish.packet_id) {
@@ -58,6 +58,7 @@ impl Head {
                 return false;
             }
         };
+        let asks_for_fault = self.asks_for_fault(hub, now, &draft);
         // Neither is acted on: nothing is retained, and a repeated message is stored again (mqtt.md 2.4).
         if publish.retain {
             draft.mark("mqtt-retain", "true");
@@ -68,7 +69,7 @@ impl Head {
         let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return false };
         let (packet_id, dup) = (publish.packet_id, publish.dup);
         self.note(hub, Activity::Telemetry { at: now.wall, connection: self.id, sequence_number, packet_id, dup });
-        !self.drops(hub, now, DropPoint::PublishStored)
+        !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
 
     fn unknown_topic(&mut self, hub: &mut HubState, now: Now, publish: &Publish) -> bool {
