@@ -14,7 +14,8 @@ const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
 
 /// The settings of an MQTT session, for transports that run it over a connection of their own.
 ///
-/// `Default` gives the documented defaults; [`MqttTransport::new`](crate::MqttTransport::new) checks the ranges.
+/// `Default` gives the documented defaults; [`MqttTransport::new`](crate::MqttTransport::new) checks the ranges. The
+/// keep-alive interval and the connect time-out can be changed later by a [`TransportOption`], for the next connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {

@@ -251,6 +251,16 @@ fn a_hub_that_calls_on_and_does_not_read_the_answers_loses_the_connection() {
 }
 
 #[test]
+fn a_hub_that_wants_acknowledgements_and_does_not_read_them_loses_the_connection() {
+    let (mut bench, mut peer) = ready();
+    peer.set_capacity(0);
+    for _ in 0..9 {
+        peer.send(&publish(0x32, "x", Some(7), b"").repeat(10_000));
+    }
+    assert_violation(&bench.settle_down(), "does not read the answers");
+}
+
+#[test]
 fn a_hub_that_reads_late_keeps_its_connection() {
     let (mut bench, mut peer) = ready();
     peer.set_capacity(0);
