@@ -145,6 +145,26 @@ pub(crate) fn an_acknowledgement_after_the_time_out_makes_no_second_outcome(subj
     program.finish();
 }
 
+pub(crate) fn a_message_given_up_takes_no_room_in_the_window_and_is_not_sent_again(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    if !bench.can_inject(Fault::DropPubacks { count: 1 }) {
+        return;
+    }
+    let settings = Settings { max_in_flight: Some(1), ..Settings::default() };
+    let mut program = bench.start_with(settings, |builder| builder);
+    program.until_ready();
+    program.set_message_timeout(Some(SOON));
+    let given_up = program.send("given up");
+    program.set_message_timeout(None);
+    program.until_confirmed(&[given_up]);
+    let next = program.send("next");
+    bench.disconnect_device(DEVICE).expect("it exists");
+    program.until_confirmed(&[next]);
+    assert_eq!(program.outcome(next), Some(&Ok(())));
+    assert_eq!(record::stored(&bench), ["given up", "next"]);
+    program.finish();
+}
+
 pub(crate) fn a_failed_message_is_sent_again_from_its_callback(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     if !bench.can_inject(Fault::DropPubacks { count: 1 }) {

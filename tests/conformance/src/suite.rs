@@ -98,6 +98,7 @@ macro_rules! __each_behaviour {
                 a_message_that_never_left_times_out_as_not_delivered
                 a_message_without_its_acknowledgement_times_out_as_maybe_delivered
                 an_acknowledgement_after_the_time_out_makes_no_second_outcome
+                a_message_given_up_takes_no_room_in_the_window_and_is_not_sent_again
                 a_failed_message_is_sent_again_from_its_callback
                 a_message_sent_from_a_callback_arrives
                 a_message_that_is_left_at_close_is_destroyed_and_comes_back
@@ -110,6 +111,7 @@ macro_rules! __each_behaviour {
                 system_properties_are_received_under_their_names
                 fifty_messages_are_received_in_the_order_of_sending
                 the_time_of_the_last_message_is_kept
+                a_received_message_can_be_sent_on_as_it_is
                 a_message_is_completed_in_its_callback
                 a_message_is_completed_later_from_another_thread
                 answers_out_of_order_reach_the_hub_in_the_order_of_arrival

@@ -119,10 +119,8 @@ impl Head {
 
     /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
     pub(crate) fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
-        // What the service has done by now comes before what the device says now.
-        self.notice_end(hub);
-        self.suffer(hub, now);
-        self.send_letters(hub, now);
+        // First what is due and what the service has done: bytes that come after a deadline do not lift it.
+        self.poll(hub, now);
         while !bytes.is_empty() && self.closing().is_none() && !self.cut_off() {
             match self.decoder.next(&mut bytes) {
                 Ok(Some(packet)) => self.handle(hub, now, packet),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use iothub_emulator::{Activity, Config, DeviceAuth, DisconnectReason, Emulator, Hub, RefusalReason};
 use rumqttc::mqttbytes::v4::Packet;
 
-use crate::support::packets::{Connect, Will, primary_key};
+use crate::support::packets::{self, Connect, Will, primary_key};
 use crate::support::peer::Peer;
 use crate::support::sas::{Spelling, Token};
 use crate::support::{hub_with_manual_clock, manual_clock, start, start_of_time, why_it_ended};
@@ -240,6 +240,21 @@ fn m_e11_ten_minutes_after_its_expiry_a_token_ends_its_connection() {
     peer.expect_closed_without_packet();
     assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::TokenExpired);
     assert_eq!(answer(&hub, &connect), 5, "the same token does not come back");
+}
+
+#[test]
+fn m_e11_a_packet_that_comes_too_late_does_not_save_the_connection() {
+    let hub = start(manual_clock().with_sas_grace(Duration::ZERO));
+    let device = hub.create_device("dev").unwrap();
+    for _ in 0..20 {
+        let connect = Connect::expiring(&hub, &device, Duration::from_secs(300)).keep_alive(0);
+        let mut peer = Peer::connected_as(&hub, &connect);
+        hub.advance_clock(Duration::from_secs(301));
+        // The hub may have closed before this is written.
+        let _ = peer.try_send(&packets::publish("devices/dev/messages/events/", 1, 0, 1, b"too late"));
+        peer.expect_closed_without_packet();
+    }
+    assert_eq!(hub.telemetry("dev"), []);
 }
 
 #[test]

@@ -129,6 +129,20 @@ fn m_e09_without_a_connect_the_connection_ends_after_60_seconds() {
 }
 
 #[test]
+fn m_e09_a_connect_that_comes_too_late_is_not_answered() {
+    let hub = hub_with_manual_clock();
+    let device = hub.create_device("dev").unwrap();
+    for _ in 0..20 {
+        let mut late = Peer::open(&hub);
+        Peer::connected(&hub, &device).disconnect();
+        hub.advance_clock(Duration::from_secs(61));
+        // The hub may have closed before this is written.
+        let _ = late.try_send(&Connect::of(&hub, &device).encode());
+        late.expect_closed_without_packet();
+    }
+}
+
+#[test]
 fn m_e09_half_a_connect_or_no_tls_handshake_is_no_connect_either() {
     let hub = hub_with_manual_clock();
     let device = hub.create_device("dev").unwrap();

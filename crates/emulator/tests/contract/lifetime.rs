@@ -55,6 +55,20 @@ fn m_e08_every_packet_counts_as_a_sign_of_life() {
 }
 
 #[test]
+fn m_e08_a_packet_that_comes_too_late_does_not_save_the_connection() {
+    let hub = hub_with_manual_clock();
+    let device = hub.create_device("dev").unwrap();
+    for _ in 0..20 {
+        let mut peer = Peer::connected_as(&hub, &Connect::of(&hub, &device).keep_alive(10));
+        hub.advance_clock(seconds(16));
+        // The hub may have closed before this is written.
+        let _ = peer.try_send(PINGREQ);
+        peer.expect_closed_without_packet();
+        assert_eq!(why_it_ended(&hub, "dev"), DisconnectReason::KeepAliveExpired);
+    }
+}
+
+#[test]
 fn m_e08_silence_publishes_the_will() {
     let hub = hub_with_manual_clock();
     let device = hub.create_device("dev").unwrap();

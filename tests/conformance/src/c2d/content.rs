@@ -120,3 +120,29 @@ pub(crate) fn the_time_of_the_last_message_is_kept(subject: &dyn Subject) {
     program.until_hub("the message is completed", |hub| record::completed(hub).len() == 1);
     program.finish();
 }
+
+pub(crate) fn a_received_message_can_be_sent_on_as_it_is(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let mut program = listening(&bench);
+    let message = C2dMessage::new("pass it on")
+        .message_id("m-1")
+        .correlation_id("c-1")
+        .content_type("text/plain; charset=utf-8")
+        .content_encoding("utf-8")
+        .property("größe & more = %41+", "5 µm / 100% + 1");
+    bench.send_c2d(DEVICE, message).expect("the queue has room");
+    let incoming = program.receive();
+    program.deliver(incoming.message().clone());
+    incoming.complete();
+    program.until_hub("the message is completed", |hub| record::completed(hub) == ["m-1"]);
+    let stored = bench.telemetry(DEVICE).remove(0);
+    assert_eq!(stored.body, "pass it on");
+    assert_eq!(stored.property("größe & more = %41+"), Some(Some("5 µm / 100% + 1")));
+    let system =
+        ["message-id", "correlation-id", "content-type", "content-encoding"].map(|name| stored.system.get(name));
+    assert_eq!(
+        system.map(|value| value.map_or("", String::as_str)),
+        ["m-1", "c-1", "text/plain; charset=utf-8", "utf-8"]
+    );
+    program.finish();
+}
