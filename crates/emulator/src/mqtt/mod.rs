@@ -123,7 +123,11 @@ impl Head {
         self.poll(hub, now);
         while !bytes.is_empty() && self.closing().is_none() && !self.cut_off() {
             match self.decoder.next(&mut bytes) {
-                Ok(Some(packet)) => self.handle(hub, now, packet),
+                Ok(Some(packet)) => {
+                    self.handle(hub, now, packet);
+                    // A message may have asked for a fault that comes before the next packet.
+                    self.suffer(hub, now);
+                }
                 Ok(None) => {}
                 Err(Malformed::TooLarge) => {
                     let limit = codec::MAX_PACKET as usize;

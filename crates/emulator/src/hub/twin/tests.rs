@@ -169,3 +169,23 @@ fn the_etag_stands_for_tags_and_desired_properties_and_the_version_for_all() {
     twin.patch_desired(json!({}), true, at(1)).unwrap();
     assert_ne!(twin.record("d").etag, first.etag);
 }
+
+#[test]
+fn every_number_comes_back_as_it_was() {
+    let mut bits = 88_172_645_463_325_252_u64;
+    for _ in 0..20_000 {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        let number = f64::from_bits(bits);
+        if !number.is_finite() {
+            continue;
+        }
+        let mut twin = twin();
+        report(&mut twin, &format!("{{\"a\":{number:e}}}")).unwrap();
+        let text = String::from_utf8(twin.body(0)).unwrap();
+        let (_, rest) = text.split_once("\"a\":").unwrap();
+        let back: f64 = rest[..rest.find([',', '}']).unwrap()].parse().unwrap();
+        assert_eq!(back.to_bits(), number.to_bits(), "{number:e}");
+    }
+}
