@@ -246,3 +246,40 @@ fn a_peer_that_never_reads_does_not_stop_the_others() {
     deaf.cut();
     wait_until_gone(&hub, "dev");
 }
+
+#[test]
+fn noise_below_iothub_is_answered_or_closes_and_harms_nobody() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut witness = witness(&hub);
+    let mut noise = Noise(4);
+    let good = br#"{"a":{"b":[1,2,{"c":null}]},"d":"text"}"#;
+    for round in 0..300 {
+        let mut body = good.to_vec();
+        for byte in noise.bytes(4) {
+            let place = usize::from(byte) % body.len();
+            body[place] = noise.bytes(1)[0];
+        }
+        let topic = match round % 3 {
+            0 => "$iothub/twin/PATCH/properties/reported/?$rid=1".to_owned(),
+            1 => format!("$iothub/methods/res/{}/?$rid=1", round - 150),
+            _ => {
+                // Anything that is text and no wildcard.
+                let text: String = noise.bytes(12).into_iter().map(|byte| char::from(b' ' + byte % 94)).collect();
+                format!("$iothub/{}", text.replace(['+', '#'], "x"))
+            }
+        };
+        let mut peer = Peer::connected(&hub, &device);
+        peer.subscribe(&[("$iothub/twin/res/#", 0)]);
+        peer.send(&packets::publish(&topic, 1, 0, 1, &body));
+        let _ = peer.try_send(packets::DISCONNECT);
+        for packet in peer.read_until_closed() {
+            match packet {
+                Packet::PubAck(ack) => assert_eq!(ack.pkid, 1),
+                Packet::Publish(reply) => assert!(reply.topic.starts_with("$iothub/twin/res/"), "{}", reply.topic),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    witness.expect_quiet();
+}
