@@ -110,7 +110,7 @@ impl OfflineConnection {
         self.shared.change(|hub, now| head.poll(hub, now));
     }
 
-    /// What the hub has to say.
+    /// What the hub has to say. After a [`SplitAt`](crate::Fault::SplitAt) that is the first piece; asked again, it gives the rest.
     #[must_use]
     pub fn take_output(&mut self) -> Vec<u8> {
         self.head.take_output()

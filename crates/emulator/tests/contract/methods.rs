@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use iothub_emulator::{Activity, DeliveryQos, Hub, MethodCall, MethodError, MethodResult, MethodRid, PendingMethod};
+use iothub_emulator::{
+    Activity, Config, DeliveryQos, Hub, MethodCall, MethodError, MethodResult, MethodRid, PendingMethod,
+};
 use rumqttc::mqttbytes::QoS;
 use serde_json::{Value, json};
 
@@ -333,4 +335,12 @@ fn m_e40_no_call_outlives_its_device_or_the_hub() {
     assert_eq!(code(waiting.wait(LIMIT)), Some(404_103));
     let call = MethodCall::new("m").connect_timeout(Duration::from_secs(300));
     assert_eq!(code(handle.invoke_method("late", call)), Some(404_103));
+}
+
+#[test]
+fn m_e40_with_a_clock_that_runs_a_call_ends_by_itself() {
+    let hub = start(Config::new());
+    hub.create_device("dev").unwrap();
+    let call = MethodCall::new("m").connect_timeout(Duration::from_millis(20));
+    assert_eq!(code(hub.invoke_method("dev", call)), Some(404_103));
 }

@@ -3,12 +3,12 @@
 
 use std::io::Write as _;
 
-use iothub_emulator::{Emulator, Hub};
+use iothub_emulator::{DisconnectReason, Emulator, Hub, MethodCall};
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::{self, Connect, Will};
 use crate::support::peer::{Peer, open_tcp, read_to_end};
-use crate::support::{LIMIT, wait_until_gone};
+use crate::support::{LIMIT, wait_until_gone, why_it_ended};
 
 const EVENTS: &str = "devices/dev/messages/events/";
 const DEVICEBOUND: &str = "devices/dev/messages/devicebound/#";
@@ -281,5 +281,21 @@ fn noise_below_iothub_is_answered_or_closes_and_harms_nobody() {
             }
         }
     }
+    witness.expect_quiet();
+}
+
+#[test]
+fn a_peer_that_never_reads_is_given_up_before_it_fills_the_memory() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut witness = witness(&hub);
+    let mut deaf = Peer::connected(&hub, &device);
+    deaf.subscribe(&[("$iothub/methods/POST/#", 0)]);
+    let call = MethodCall::new("m").raw_payload(vec![b' '; 128 * 1024]);
+    // At most 128 MiB; the system takes some of it, and then the hub has had enough.
+    let calls: Vec<_> = (0..1024).map_while(|_| hub.start_method("dev", call.clone()).ok()).collect();
+    hub.wait_until(LIMIT, "the hub to give up", |hub| !hub.connected("dev")).unwrap();
+    assert!(matches!(why_it_ended(&hub, "dev"), DisconnectReason::DeviceDoesNotRead { .. }));
+    drop(calls);
     witness.expect_quiet();
 }
