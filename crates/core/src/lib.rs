@@ -14,6 +14,7 @@ mod endpoint;
 mod event;
 mod identity;
 mod incoming;
+mod json;
 mod lane;
 pub mod limits;
 mod message;

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::answers::{Answer, AnswerKind, Answers};
 use crate::event::{Refused, RefusedReason};
+use crate::json;
 use crate::limits::MAX_METHOD_PAYLOAD;
 use crate::transport::Delivery;
 
@@ -82,8 +83,8 @@ impl MethodRequest {
         };
         let reason = if body.len() > MAX_METHOD_PAYLOAD {
             RefusedReason::MethodResponseTooLarge { size: body.len(), limit: MAX_METHOD_PAYLOAD }
-        } else if let Err(error) = serde_json::from_slice::<IgnoredAny>(&body) {
-            RefusedReason::NotJson(error.to_string())
+        } else if let Err(error) = json::read::<IgnoredAny>(&body) {
+            RefusedReason::NotJson(error)
         } else {
             self.answer(status, body);
             return Ok(());

@@ -217,7 +217,7 @@ pub enum OpError {
     #[error("the hub refused it: {0}")]
     Rejected(String),
     /// The hub answered with a status that means failure.
-    #[error("the hub answered {status}: {detail}")]
+    #[error("the hub answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
     Status {
         /// The status, as in HTTP: 400 and up.
         status: u16,

@@ -2,6 +2,7 @@
 //!
 //! Twins travel as JSON text; nothing is reformatted on the way.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::json;
 use crate::limits::MAX_TWIN_SECTION;
 
 /// A whole twin: `{"desired":{..,"$version":n},"reported":{..,"$version":m}}`.
@@ -54,7 +56,7 @@ pub struct Reported {
 #[non_exhaustive]
 pub enum TwinError {
     /// The hub refused it.
-    #[error("the hub answered {status}: {detail}")]
+    #[error("the hub answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
     Status {
         /// As in HTTP: 400 for a patch that is not allowed, 404, 429 when throttled, 5xx.
         status: u16,
@@ -78,6 +80,16 @@ pub enum TwinError {
     Destroyed,
 }
 
+impl TwinUpdate {
+    /// The text, as the hub sent it.
+    pub fn json(&self) -> &Bytes {
+        match self {
+            Self::Full(twin) => twin.json(),
+            Self::Patch(patch) => patch.json(),
+        }
+    }
+}
+
 impl Twin {
     /// The text, as the hub sent it.
     pub fn json(&self) -> &Bytes {
@@ -89,13 +101,13 @@ impl Twin {
         self.desired_version
     }
 
-    pub(crate) fn parse(json: Bytes) -> Result<Self, TwinError> {
+    pub(crate) fn parse(text: Bytes) -> Result<Self, TwinError> {
         #[derive(Deserialize)]
         struct Document {
             desired: Versioned,
         }
-        let document: Document = serde_json::from_slice(&json).map_err(malformed)?;
-        Ok(Self { json, desired_version: document.desired.version })
+        let document: Document = json::read(&text).map_err(TwinError::Malformed)?;
+        Ok(Self { json: text, desired_version: document.desired.version })
     }
 }
 
@@ -110,9 +122,9 @@ impl DesiredPatch {
         self.version
     }
 
-    pub(crate) fn parse(json: Bytes) -> Result<Self, TwinError> {
-        let document: Versioned = serde_json::from_slice(&json).map_err(malformed)?;
-        Ok(Self { json, version: document.version })
+    pub(crate) fn parse(text: Bytes) -> Result<Self, TwinError> {
+        let document: Versioned = json::read(&text).map_err(TwinError::Malformed)?;
+        Ok(Self { json: text, version: document.version })
     }
 }
 
@@ -120,10 +132,6 @@ impl DesiredPatch {
 struct Versioned {
     #[serde(rename = "$version")]
     version: u64,
-}
-
-fn malformed(error: serde_json::Error) -> TwinError {
-    TwinError::Malformed(error.to_string())
 }
 
 // The properties are the application's, and may be secret.
@@ -163,12 +171,11 @@ pub enum PatchError {
 }
 
 /// Whether a patch of the reported properties may be sent.
-pub(crate) fn check_patch(json: &[u8]) -> Result<(), PatchError> {
-    if json.len() > MAX_TWIN_SECTION {
-        return Err(PatchError::TooLarge { size: json.len(), limit: MAX_TWIN_SECTION });
+pub(crate) fn check_patch(text: &[u8]) -> Result<(), PatchError> {
+    if text.len() > MAX_TWIN_SECTION {
+        return Err(PatchError::TooLarge { size: text.len(), limit: MAX_TWIN_SECTION });
     }
-    let parsed: Result<std::collections::HashMap<String, IgnoredAny>, _> = serde_json::from_slice(json);
-    parsed.map(drop).map_err(|error| PatchError::NotAnObject(error.to_string()))
+    json::read::<HashMap<String, IgnoredAny>>(text).map(drop).map_err(PatchError::NotAnObject)
 }
 
 #[cfg(test)]

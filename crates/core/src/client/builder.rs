@@ -178,6 +178,7 @@ impl<K> ClientBuilder<K> {
                 connection: Connection::new(self.retry),
                 telemetry: Lane::new(self.bounds),
                 window_is_full: false,
+                twin_is_full: false,
                 awaits_slice: false,
                 twin_requests: Lane::new(Bounds { count: MAX_REQUESTS, bytes: usize::MAX }),
                 twin_sync: TwinSync::default(),

@@ -6,9 +6,6 @@ use crate::connection_error::{ConnectionError, ConnectionErrorKind};
 use crate::retry::{Decision, Retry, RetryConfig};
 use crate::status::{ConnectionState, ConnectionStatusReason, StatusChange};
 
-/// How long a connection that is to be replaced may take to bring its operations to an end.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(10);
-
 /// Where the connection is. Each state holds what only it needs.
 #[derive(Debug)]
 enum Life {
@@ -137,9 +134,9 @@ impl Connection {
     }
 
     /// Begins a planned renewal, if there is a connection to renew.
-    pub(super) fn renewal_starts(&mut self, now: Instant) -> Option<StatusChange> {
+    pub(super) fn renewal_starts(&mut self, drain: Duration, now: Instant) -> Option<StatusChange> {
         let Life::Online { since, .. } = self.life else { return None };
-        self.life = Life::Draining { since, until: now + DRAIN_TIME };
+        self.life = Life::Draining { since, until: now + drain };
         Some(self.change(ConnectionStatusReason::Ok))
     }
 

@@ -30,9 +30,12 @@ impl<K> Outbox<K> {
         self.awaits_slice = false;
         self.transport.do_work(now);
         self.collect(now);
+        // An acknowledgement of something forgotten makes room without an event.
         if self.window_is_full {
-            // An acknowledgement of something forgotten makes room without an event.
             self.submit_telemetry(now);
+        }
+        if self.twin_is_full {
+            self.submit_twin(now);
         }
         self.tell();
     }
@@ -46,17 +49,28 @@ impl<K> Outbox<K> {
         }
     }
 
+    /// Each kind of answer has its own lane: one that is full holds back its own kind only.
     fn submit_answers(&mut self, now: Now) {
         self.answers.take(&mut self.waiting_answers);
-        while let Some(answer) = self.waiting_answers.pop_front() {
-            let id = self.fresh_id();
+        let (mut settlements_wait, mut methods_wait) = (false, false);
+        for answer in std::mem::take(&mut self.waiting_answers) {
+            let must_wait = match answer.what {
+                AnswerKind::Settlement { .. } => &mut settlements_wait,
+                AnswerKind::MethodResponse { .. } => &mut methods_wait,
+            };
+            if *must_wait {
+                self.waiting_answers.push_back(answer);
+                continue;
+            }
+            self.last_id += 1;
+            let id = OpId(self.last_id);
             match self.transport.submit(self.slot, id, answer.op(), now) {
                 Submit::Taken => {
                     self.submitted_answers.insert(id, answer);
                 }
                 Submit::Full => {
-                    self.waiting_answers.push_front(answer);
-                    return;
+                    *must_wait = true;
+                    self.waiting_answers.push_back(answer);
                 }
                 Submit::Refused(_) => self.report_stale(answer),
             }
@@ -271,7 +285,7 @@ impl<K> Outbox<K> {
                 if let Some(update) = self.call(|callbacks| &mut callbacks.twin, update)
                     && !self.events.push_twin(update)
                 {
-                    self.twin_sync.start();
+                    self.fetch_twin_anew();
                 }
             }
             other => self.events.push(other),

@@ -64,6 +64,8 @@ pub struct Outbox<K> {
     pub(super) telemetry: Lane<Message, Confirm<K, Result<(), Undelivered>>>,
     /// The transport's telemetry window was full when last tried, and nothing has happened since that makes room.
     pub(super) window_is_full: bool,
+    /// The same for twin requests.
+    pub(super) twin_is_full: bool,
     /// Something was submitted after the transport's last slice.
     pub(super) awaits_slice: bool,
     pub(super) twin_requests: Lane<TwinRequest<K>, ()>,
@@ -230,7 +232,7 @@ impl<K> Outbox<K> {
         if feature == Feature::DesiredProperties {
             // The whole twin comes as the answer to a request.
             self.subscribe(Feature::Twin)?;
-            self.twin_sync.start();
+            self.fetch_twin_anew();
         }
         self.transport.subscribe(self.slot, &self.wanted);
         Ok(())
@@ -239,6 +241,7 @@ impl<K> Outbox<K> {
     /// Stops receiving it.
     pub fn unsubscribe(&mut self, feature: Feature) {
         if feature == Feature::DesiredProperties {
+            self.forget_twin_request();
             self.twin_sync.stop();
         }
         let before = self.wanted.len();
@@ -375,7 +378,7 @@ impl<K> Outbox<K> {
         }
         let Now { mono: now, wall } = self.platform.now();
         let can_submit = self.connection.is_online() && self.telemetry.has_waiting() && !self.window_is_full;
-        let can_request = self.connection.is_ready() && self.has_twin_work(now);
+        let can_request = self.connection.is_ready() && !self.twin_is_full && self.has_twin_work(now);
         let renews = self.renewal_wanted && self.connection.is_online();
         [
             (can_submit || can_request || renews || self.awaits_slice).then_some(now),

@@ -1,6 +1,5 @@
 //! Planned renewal: replacing a connection whose token is about to expire, so that nothing is lost or sent twice.
 
-use super::connection::Connection;
 use super::outbox::{Due, Outbox};
 use super::tokens::TokenDuty;
 use crate::connection_error::{ConnectionError, ConnectionErrorKind};
@@ -19,7 +18,7 @@ impl<K> Outbox<K> {
             None => {}
         }
         if self.renewal_wanted
-            && let Some(change) = self.connection.renewal_starts(now.mono)
+            && let Some(change) = self.connection.renewal_starts(self.tokens.drain_time(now.wall), now.mono)
         {
             self.renewal_wanted = false;
             self.due.push_back(Due::Event(Event::Status(change)));
@@ -54,7 +53,7 @@ impl<K> Outbox<K> {
         self.release_submitted();
         let (host, port) = self.transport.peer();
         let error = ConnectionError::new(host, port, ConnectionErrorKind::TokenExpired { at: expiry });
-        let change = Connection::token_expired(&mut self.connection, error);
+        let change = self.connection.token_expired(error);
         self.due.push_back(Due::Event(Event::Status(change)));
     }
 }

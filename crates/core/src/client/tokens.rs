@@ -14,6 +14,9 @@ pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// After which part of its life a token is renewed, or its coming end told: 80 %, as in the C SDK.
 const RENEW_AFTER: f64 = 0.8;
 
+/// The longest that a connection that is to be replaced may take to bring its operations to an end.
+const MAX_DRAIN: Duration = Duration::from_secs(10);
+
 /// Ids stand in a token's scope as they are, as in the C SDK, but for what a URL gives another meaning.
 const SCOPE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -25,6 +28,8 @@ pub(super) struct Tokens {
     lifetime: Duration,
     /// What the present connection has to do about its token, and when.
     plan: Plan,
+    /// When the present connection's token expires.
+    expiry: Option<SystemTime>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ pub(super) enum TokenDuty {
 impl Tokens {
     pub(super) fn new(credential: Credential, identity: &Identity, lifetime: Duration) -> Self {
         let scope = format!("{}/devices/{}", identity.hub, utf8_percent_encode(&identity.device_id, SCOPE));
-        Self { credential, scope, lifetime, plan: Plan::Nothing }
+        Self { credential, scope, lifetime, plan: Plan::Nothing, expiry: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -69,21 +74,21 @@ impl Tokens {
     /// The token for a connection that starts now; `None` if the certificate of the connection is proof enough. Fails
     /// with the time at which a ready token has expired.
     pub(super) fn for_connection(&mut self, now: SystemTime) -> Result<Option<Secret>, SystemTime> {
+        self.connection_ended();
         let token = match &self.credential {
             Credential::SharedAccessKey(key) => {
+                self.expiry = Some(now + self.lifetime);
                 self.plan = Plan::Renew { at: now + self.lifetime.mul_f64(RENEW_AFTER) };
                 Some(key.sign(&self.scope, now + self.lifetime))
             }
             Credential::SharedAccessSignature(signature) => {
                 let expiry = signature.expiry();
                 let left = expiry.duration_since(now).ok().filter(|left| !left.is_zero()).ok_or(expiry)?;
+                self.expiry = Some(expiry);
                 self.plan = Plan::Warn { at: now + left.mul_f64(RENEW_AFTER), expiry };
                 Some(signature.token().clone())
             }
-            Credential::X509(_) => {
-                self.plan = Plan::Nothing;
-                None
-            }
+            Credential::X509(_) => None,
         };
         Ok(token)
     }
@@ -91,6 +96,14 @@ impl Tokens {
     /// There is no connection whose token would have to be watched.
     pub(super) fn connection_ended(&mut self) {
         self.plan = Plan::Nothing;
+        self.expiry = None;
+    }
+
+    /// How long a connection that is to be replaced may take to bring its operations to an end: 10 s, and no more than
+    /// half of what its token has left.
+    pub(super) fn drain_time(&self, now: SystemTime) -> Duration {
+        let left = self.expiry.map(|expiry| expiry.duration_since(now).unwrap_or_default());
+        left.map_or(MAX_DRAIN, |left| MAX_DRAIN.min(left / 2))
     }
 
     /// What is to be done now; each duty is given once.

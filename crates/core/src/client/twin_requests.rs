@@ -18,8 +18,9 @@ pub(super) const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Twin requests without an outcome, and unread outcomes, at the most.
 pub(super) const MAX_REQUESTS: usize = 100;
 
-/// Twin requests that the transport has at the most; more wait, so that a throttled hub is not stormed.
-const MAX_IN_FLIGHT: usize = 10;
+/// Twin requests that the transport has at the most. One at a time: a patch that is sent again after a lost connection
+/// must not undo a later one that the hub has stored already.
+const MAX_IN_FLIGHT: usize = 1;
 
 /// A request of the application.
 pub(super) enum TwinRequest<K> {
@@ -60,7 +61,7 @@ impl<K> Outbox<K> {
         callback: impl FnMut(TwinUpdate, &mut Outbox<K>) + Send + 'static,
     ) -> Result<(), Unsupported> {
         self.subscribe(Feature::DesiredProperties)?;
-        self.twin_sync.start();
+        self.fetch_twin_anew();
         self.callbacks.twin = CallbackSlot::Set(Box::new(callback));
         Ok(())
     }
@@ -100,8 +101,8 @@ impl<K> Outbox<K> {
 
     /// Sends a patch of the reported properties, a JSON object in which `null` deletes. Its outcome is told to nobody.
     ///
-    /// Patches reach the hub in order. One that was under way when the connection dropped is sent again, which does no
-    /// harm: applied twice it has the same effect.
+    /// Patches reach the hub in order, one at a time. One that was under way when the connection dropped is sent again
+    /// before any later one, which does no harm: applied twice it has the same effect.
     ///
     /// # Errors
     ///
@@ -158,6 +159,18 @@ impl<K> Outbox<K> {
         id
     }
 
+    /// Fetches the whole twin at the next occasion, whatever is known or under way.
+    pub(super) fn fetch_twin_anew(&mut self) {
+        self.forget_twin_request();
+        self.twin_sync.start();
+    }
+
+    pub(super) fn forget_twin_request(&mut self) {
+        if let Some(id) = self.twin_sync.request() {
+            self.transport.forget(self.slot, id);
+        }
+    }
+
     /// Whether a request could be submitted on a ready connection.
     pub(super) fn has_twin_work(&self, now: Instant) -> bool {
         let can_request = self.twin_requests.has_waiting() && self.twin_requests.in_flight() < MAX_IN_FLIGHT;
@@ -165,7 +178,7 @@ impl<K> Outbox<K> {
     }
 
     pub(super) fn twin_deadline(&self) -> Option<Instant> {
-        let fetch = match self.connection.is_ready() {
+        let fetch = match self.connection.is_ready() && !self.twin_is_full {
             true => self.twin_sync.fetch_due(self.platform.now().mono),
             false => None,
         };
@@ -190,6 +203,7 @@ impl<K> Outbox<K> {
         if !self.connection.is_ready() {
             return;
         }
+        self.twin_is_full = false;
         let answer_by = now.mono + ANSWER_TIME;
         if self.twin_sync.fetch_due(now.mono).is_some_and(|due| due <= now.mono) {
             let id = self.fresh_id();
@@ -198,7 +212,7 @@ impl<K> Outbox<K> {
                     self.twin_sync.fetching(id, answer_by);
                     self.awaits_slice = true;
                 }
-                Submit::Full => {}
+                Submit::Full => self.twin_is_full = true,
                 Submit::Refused(_) => self.twin_sync.failed(now.mono),
             }
         }
@@ -210,7 +224,10 @@ impl<K> Outbox<K> {
                     self.twin_requests.mark_submitted(Some(answer_by));
                     self.awaits_slice = true;
                 }
-                Submit::Full => return,
+                Submit::Full => {
+                    self.twin_is_full = true;
+                    return;
+                }
                 Submit::Refused(error) => {
                     if let Some(resolved) = self.twin_requests.resolve(id) {
                         self.conclude_request(resolved, Err(error.into()));
@@ -252,7 +269,9 @@ impl<K> Outbox<K> {
             }
             Err(error) => {
                 tracing::debug!(%error, "a change of the desired properties is unreadable; the twin is fetched instead");
-                self.twin_sync.connection_lost();
+                if self.wanted.contains(&Feature::DesiredProperties) {
+                    self.fetch_twin_anew();
+                }
             }
         }
     }

@@ -40,6 +40,9 @@ pub(super) struct Script {
     /// Room that the next slice makes without an event.
     pub(super) room_after_slice: usize,
     pub(super) stale_generation: Option<u32>,
+    /// Whether twin requests find no room, and method responses.
+    pub(super) twin_is_full: bool,
+    pub(super) methods_are_full: bool,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
     pub(super) parks: Vec<Option<Duration>>,
@@ -71,6 +74,8 @@ impl Fake {
             in_flight: 0,
             room_after_slice: 0,
             stale_generation: None,
+            twin_is_full: false,
+            methods_are_full: false,
             mute: false,
             parks: Vec::new(),
             start: mono,
@@ -272,6 +277,8 @@ impl Transport for FakeTransport {
                 return Submit::Refused(OpError::Stale);
             }
             Op::Settle { delivery, disposition } => script.calls.push(Call::Settle(id, delivery, disposition)),
+            Op::TwinGet | Op::TwinReport(_) if script.twin_is_full => return Submit::Full,
+            Op::MethodResponse { .. } if script.methods_are_full => return Submit::Full,
             Op::TwinGet => script.calls.push(Call::TwinGet(id)),
             Op::TwinReport(patch) => script.calls.push(Call::TwinReport(id, text(patch))),
             Op::MethodResponse { delivery, .. } if script.stale_generation == Some(delivery.generation) => {

@@ -132,3 +132,22 @@ fn a_call_that_nobody_asked_for_is_answered_501() {
     assert_eq!(responses(&fake)[0].1, 501);
     assert!(client.next_event().is_none());
 }
+
+#[test]
+fn a_full_method_lane_does_not_hold_back_settlements() {
+    let fake = Fake::new();
+    let mut client = ready(&fake);
+    client.subscribe(Feature::CloudToDevice).unwrap();
+    fake.calls_method("reboot", 1);
+    fake.delivers("m", 2);
+    client.do_work();
+    request(&mut client).respond(200, "1").unwrap();
+    let Some(Event::Message(message)) = client.next_event() else { panic!("no message") };
+    message.complete();
+    fake.script().methods_are_full = true;
+    client.do_work();
+    assert!(fake.calls().iter().any(|call| matches!(call, Call::Settle(..))));
+    fake.script().methods_are_full = false;
+    client.do_work();
+    assert_eq!(responses(&fake), [(1, 200, "1".to_owned())]);
+}

@@ -87,6 +87,21 @@ fn draining_ends_after_ten_seconds_and_what_had_no_outcome_is_sent_again() {
 }
 
 #[test]
+fn draining_never_outlives_the_token() {
+    let fake = Fake::new();
+    let mut client = fake.client_with(|builder| builder.token_lifetime(40 * SECOND));
+    fake.connects();
+    client.do_work();
+    client.send_event("stuck").unwrap();
+    client.do_work();
+    fake.advance(32 * SECOND);
+    client.do_work();
+    let before = fake.script().now.mono;
+    client.wait(3600 * SECOND);
+    assert_eq!(fake.script().now.mono - before, 4 * SECOND);
+}
+
+#[test]
 fn wrinkle_18_a_planned_renewal_needs_no_retry_policy() {
     let fake = Fake::new();
     let mut client = fake.client_with(|builder| builder.retry_policy(RetryPolicy::None));
