@@ -257,7 +257,7 @@ fn check_id(key: &'static str, id: &str) -> Result<(), ConnectionStringError> {
 /// An unknown key may be a secret that lost its `SharedAccessKey=`; its beginning is enough to find it.
 fn shorten(key: &str) -> String {
     match key.char_indices().nth(24) {
-        Some((at, _)) => format!("{}...", &key[..at.min(8)]),
+        Some(_) => format!("{}...", key.chars().take(8).collect::<String>()),
         None => key.to_owned(),
     }
 }
@@ -322,6 +322,12 @@ mod tests {
         let with = |n: usize| format!("HostName=h;DeviceId={};x509=true", "d".repeat(n)).parse::<ConnectionString>();
         assert!(with(128).is_ok());
         assert!(with(129).is_err());
+    }
+
+    #[test]
+    fn a_long_unknown_key_is_cut_between_characters() {
+        let key = "aaaaaaaéaaaaaaaaaaaaaaaaaaaaaa";
+        assert_eq!(error(&format!("HostName=h;{key}=x")), ConnectionStringError::UnknownKey("aaaaaaaé...".into()));
     }
 
     #[test]
