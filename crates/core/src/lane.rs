@@ -47,7 +47,7 @@ pub(crate) struct Resolved<T, C> {
 
 struct Entry<T, C> {
     id: OpId,
-    /// `None` once resolved; the empty place goes when it reaches the front.
+    /// `None` once resolved; the empty place goes when it reaches the front, or when there are many.
     pending: Option<Pending<T, C>>,
 }
 
@@ -151,18 +151,35 @@ impl<T: Item, C> Lane<T, C> {
 
     /// Takes an operation out. `None` if it has had its outcome, or is of another lane.
     pub(crate) fn resolve(&mut self, id: OpId) -> Option<Resolved<T, C>> {
-        let index = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        // Outcomes come in order, nearly always.
+        let index = match self.entries.front()?.id == id {
+            true => 0,
+            false => self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?,
+        };
         let pending = self.entries[index].pending.take()?;
         self.pending -= 1;
         self.bytes -= pending.item.size();
-        for at in pending.expires.into_iter().chain(pending.answer_by) {
+        if let Some(at) = pending.expires {
             self.expiries.remove(&(at, id));
         }
+        if let Some(at) = pending.answer_by {
+            self.expiries.remove(&(at, id));
+        }
+        self.clear_places();
+        Some(Resolved { id, item: pending.item, confirm: pending.confirm, was_submitted: pending.was_submitted })
+    }
+
+    /// Drops the empty places at the front, and all when they are most of the queue.
+    fn clear_places(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.pending.is_none()) {
             self.entries.pop_front();
             self.next = self.next.saturating_sub(1);
         }
-        Some(Resolved { id, item: pending.item, confirm: pending.confirm, was_submitted: pending.was_submitted })
+        if self.entries.len() > 2 * self.pending + 64 {
+            let submitted = self.in_flight();
+            self.entries.retain(|entry| entry.pending.is_some());
+            self.next = submitted;
+        }
     }
 
     /// Takes out an operation whose deadline has passed.
@@ -300,5 +317,21 @@ mod tests {
         queue.mark_submitted(Some(now));
         assert_eq!(queue.pop_expired(now).map(|late| late.id), Some(OpId(1)));
         assert_eq!(queue.next_expiry(), None);
+    }
+
+    #[test]
+    fn one_that_is_never_resolved_does_not_make_the_others_pile_up() {
+        let mut queue = queue(10, 1000);
+        push(&mut queue, 1);
+        for id in 2..10_000 {
+            push(&mut queue, id);
+            submit_all(&mut queue);
+            queue.resolve(OpId(id));
+        }
+        assert!(queue.entries.len() < 100, "{}", queue.entries.len());
+        push(&mut queue, 10_000);
+        assert_eq!(submit_all(&mut queue), [10_000]);
+        assert_eq!(queue.requeue(), 2);
+        assert_eq!(submit_all(&mut queue), [1, 10_000]);
     }
 }
