@@ -5,7 +5,7 @@
 //! ```
 //!
 //! 256 B messages to a sink in this process, windows of 1, 100 and 1,000. Each figure is the median of five rounds, whose
-//! order is shuffled. Only the client's thread counts. Our client speaks TLS; the rival does not (see `support/rival.rs`).
+//! order is shuffled. Both speak TLS; only the client's thread counts.
 
 #![allow(
     clippy::expect_used,
@@ -21,8 +21,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use support::figures::{median, thread_cpu, verdict};
+use support::ours;
+use support::rival::Rival;
 use support::sink::Sink;
-use support::{ours, rival};
 
 const ROUNDS: usize = 5;
 
@@ -45,6 +46,7 @@ struct Round {
 
 fn main() -> ExitCode {
     let sink = Sink::start();
+    let rival = Rival::build(&sink);
     let payload = Bytes::from(vec![b'x'; 256]);
     let mut plan: Vec<(Driver, u64, u64)> = Vec::new();
     for (window, count) in [(1, 5_000), (100, 100_000), (1000, 100_000)] {
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     let mut rounds = Vec::new();
     for (number, (driver, window, count)) in plan.into_iter().enumerate() {
         eprint!("\rround {} of {total}", number + 1);
-        rounds.push(run(&sink, driver, window, count, &payload));
+        rounds.push(run(&sink, &rival, driver, window, count, &payload));
     }
     eprintln!();
 
@@ -74,27 +76,22 @@ fn main() -> ExitCode {
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(sink: &Sink, driver: Driver, window: u64, count: u64, payload: &Bytes) -> Round {
-    let (cpu, time) = match driver {
+fn run(sink: &Sink, rival: &Rival, driver: Driver, window: u64, count: u64, payload: &Bytes) -> Round {
+    let (per_second, cpu_micros) = match driver {
         Driver::Ours => {
             let mut client = ours::connect(sink, window as usize);
-            measure(|warm_up| ours::send(&mut client, payload, if warm_up { count / 10 } else { count }, window))
+            ours::send(&mut client, payload, count / 10, window);
+            let (cpu, start) = (thread_cpu(), Instant::now());
+            ours::send(&mut client, payload, count, window);
+            let (cpu, time) = (thread_cpu() - cpu, start.elapsed());
+            (count as f64 / time.as_secs_f64(), cpu.as_secs_f64() * 1e6 / count as f64)
         }
         Driver::Rival => {
-            let mut client = rival::connect(sink, window as usize);
-            let topic = "devices/bench/messages/events/";
-            measure(|warm_up| rival::send(&mut client, topic, payload, if warm_up { count / 10 } else { count }))
+            let figures = rival.run(&["telemetry", &window.to_string(), &count.to_string()]);
+            (figures[0], figures[1])
         }
     };
-    Round { driver, window, per_second: count as f64 / time, cpu_micros: cpu * 1e6 / count as f64 }
-}
-
-/// CPU and real time of the work, in seconds, after a warm-up.
-fn measure(mut work: impl FnMut(bool)) -> (f64, f64) {
-    work(true);
-    let (cpu, start) = (thread_cpu(), Instant::now());
-    work(false);
-    ((thread_cpu() - cpu).as_secs_f64(), start.elapsed().as_secs_f64())
+    Round { driver, window, per_second, cpu_micros }
 }
 
 fn figures(rounds: &[Round], driver: Driver, window: u64, figure: fn(&Round) -> f64) -> f64 {

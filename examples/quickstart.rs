@@ -19,7 +19,7 @@ use iothub_client::{
     ConnectionState, CreateError, DeviceClient, Event, Feature, Message, Protocol, SendStatus, StatusChange, TwinUpdate,
 };
 use iothub_emulator::{C2dMessage, Emulator, Hub, MethodCall};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long the whole story may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,15 +120,17 @@ fn handle(event: Event, client: &mut DeviceClient) -> Result<(), Box<dyn Error>>
             println!("device: the hub says {:?}", String::from_utf8_lossy(message.payload()));
             message.complete();
         }
-        Event::Twin(TwinUpdate::Full(twin)) => {
-            println!("device: the whole twin has come, desired version {}", twin.desired_version());
-        }
-        Event::Twin(TwinUpdate::Patch(patch)) => {
-            println!("device: desired properties changed: {}", String::from_utf8_lossy(patch.json()));
-            client.send_reported_state_with(r#"{"interval":5}"#, |outcome, _| match outcome {
-                Ok(_) => println!("device: the hub has stored the reported properties"),
-                Err(error) => println!("device: {error}"),
-            })?;
+        Event::Twin(update) => {
+            // The whole twin has the desired properties under a name, a change is the properties themselves.
+            let json: Value = serde_json::from_slice(update.json())?;
+            let desired = match update {
+                TwinUpdate::Full(_) => &json["desired"],
+                _ => &json,
+            };
+            println!("device: desired properties: {desired}");
+            if let Some(interval) = desired["interval"].as_u64() {
+                report(client, interval)?;
+            }
         }
         Event::Method(request) => {
             println!("device: method {:?} is called", request.name());
@@ -136,6 +138,15 @@ fn handle(event: Event, client: &mut DeviceClient) -> Result<(), Box<dyn Error>>
         }
         other => println!("device: {other:?}"),
     }
+    Ok(())
+}
+
+/// Tells the hub which interval the device uses now.
+fn report(client: &mut DeviceClient, interval: u64) -> Result<(), Box<dyn Error>> {
+    client.send_reported_state_with(json!({ "interval": interval }).to_string(), |outcome, _| match outcome {
+        Ok(_) => println!("device: the hub has stored the reported properties"),
+        Err(error) => println!("device: {error}"),
+    })?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Our client, over TLS.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use iothub_client::{ConnectionState, DeviceClient, Mqtt};
 
+use super::rival::wall_nanos;
 use super::sink::{PUSHES, Sink};
 
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -20,7 +21,7 @@ pub(crate) fn connect(sink: &Sink, window: usize) -> DeviceClient {
 }
 
 pub(crate) fn create(sink: &Sink, window: usize) -> DeviceClient {
-    let port = sink.tls.port();
+    let port = sink.address.port();
     let text = format!("HostName=localhost;GatewayHostName=localhost:{port};DeviceId=bench;SharedAccessKey=YmVuY2g=");
     DeviceClient::builder(&text)
         .trusted_certs(sink.ca_pem.clone())
@@ -47,10 +48,10 @@ pub(crate) fn send(client: &mut DeviceClient, payload: &Bytes, count: u64, windo
 pub(crate) fn wake_ups(sink: &Sink) -> Vec<f64> {
     let late = Arc::new(Mutex::new(Vec::new()));
     let mut client = create(sink, 1);
-    let (seen, epoch) = (late.clone(), sink.epoch);
+    let seen = late.clone();
     let callback = move |message: iothub_client::IncomingMessage, _: &mut iothub_client::Outbox<_>| {
         let sent = u64::from_be_bytes(message.payload().as_ref().try_into().expect("a time"));
-        seen.lock().expect("no panic").push(since(epoch, sent));
+        seen.lock().expect("no panic").push(wall_nanos().saturating_sub(sent) as f64);
         message.complete();
     };
     client.set_message_callback(callback).expect("MQTT has messages");
@@ -60,8 +61,4 @@ pub(crate) fn wake_ups(sink: &Sink) -> Vec<f64> {
     }
     let late = late.lock().expect("no panic");
     late.clone()
-}
-
-pub(crate) fn since(epoch: Instant, sent: u64) -> f64 {
-    (epoch.elapsed().as_nanos() as u64 - sent) as f64
 }

@@ -1,66 +1,53 @@
-//! rumqttc's client with its stock event loop, on a current-thread runtime, over plain TCP: its TLS features would bring
-//! a second TLS stack into the tree. Without TLS it has less to do, so the comparison favours it.
+//! The rival, a program of its own in `benches/rival`: rumqttc's TLS features would bring a second TLS stack into our tree.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
-use tokio::runtime::Runtime;
-
-use super::ours::since;
-use super::sink::{PUSH_TOPIC, PUSHES, Sink};
+use super::sink::Sink;
 
 pub(crate) struct Rival {
-    runtime: Runtime,
-    client: AsyncClient,
-    events: EventLoop,
+    program: PathBuf,
+    port: String,
+    ca_file: PathBuf,
 }
 
-pub(crate) fn options(sink: &Sink, window: usize) -> MqttOptions {
-    let mut options = MqttOptions::new("bench", "127.0.0.1", sink.plain.port());
-    options.set_inflight(window as u16).set_keep_alive(Duration::from_secs(240)).set_max_packet_size(1 << 20, 1 << 20);
-    options
+impl Rival {
+    /// Builds it, which takes a minute the first time.
+    pub(crate) fn build(sink: &Sink) -> Self {
+        let home = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/rival");
+        let target = home.join("target");
+        eprintln!("building the rival ...");
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+            .arg(home.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the rival does not build");
+        let ca_file = target.join(format!("ca-{}.pem", std::process::id()));
+        std::fs::write(&ca_file, &sink.ca_pem).expect("a file for the CA");
+        Self { program: target.join("release/rival"), port: sink.address.port().to_string(), ca_file }
+    }
+
+    /// Runs it and returns the figures that it printed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Vec<f64> {
+        let output = Command::new(&self.program).arg(&self.port).arg(&self.ca_file).args(arguments).output();
+        let output = output.expect("the rival runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().map(|figure| figure.parse().expect("a figure")).collect()
+    }
 }
 
-pub(crate) fn connect(sink: &Sink, window: usize) -> Rival {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (client, mut events) = AsyncClient::new(options(sink, window), 2 * window);
-    runtime.block_on(async {
-        while !matches!(events.poll().await.expect("a connection"), Event::Incoming(Packet::ConnAck(_))) {}
-    });
-    Rival { runtime, client, events }
+impl Drop for Rival {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.ca_file);
+    }
 }
 
-/// Sends so many messages until all are confirmed.
-pub(crate) fn send(rival: &mut Rival, topic: &str, payload: &bytes::Bytes, count: u64) {
-    let Rival { runtime, client, events } = rival;
-    runtime.block_on(async {
-        let (client, topic, payload) = (client.clone(), topic.to_owned(), payload.clone());
-        tokio::spawn(async move {
-            for _ in 0..count {
-                client.publish_bytes(&topic, QoS::AtLeastOnce, false, payload.clone()).await.expect("a connection");
-            }
-        });
-        let mut confirmed = 0;
-        while confirmed < count {
-            if let Event::Incoming(Packet::PubAck(_)) = events.poll().await.expect("a connection") {
-                confirmed += 1;
-            }
-        }
-    });
-}
-
-/// How late messages from the sink are seen, in nanoseconds.
-pub(crate) fn wake_ups(sink: &Sink) -> Vec<f64> {
-    let Rival { runtime, client, mut events } = connect(sink, 10);
-    runtime.block_on(async {
-        client.subscribe(format!("{PUSH_TOPIC}#"), QoS::AtMostOnce).await.expect("a connection");
-        let mut late = Vec::new();
-        while late.len() < PUSHES {
-            if let Event::Incoming(Packet::Publish(message)) = events.poll().await.expect("a connection") {
-                let sent = u64::from_be_bytes(message.payload.as_ref().try_into().expect("a time"));
-                late.push(since(sink.epoch, sent));
-            }
-        }
-        late
-    })
+/// Nanoseconds since 1970, the clock that both programs share.
+pub(crate) fn wall_nanos() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

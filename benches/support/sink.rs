@@ -1,16 +1,18 @@
 //! A broker that only answers: CONNACK, SUBACK, PINGRESP, and a PUBACK for each publish, many in one write. On its own
-//! thread, over TLS and over plain TCP. It costs as little as it can, so that the clients are what is measured.
+//! thread, over TLS. It costs as little as it can, so that the clients are what is measured.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+use super::rival::wall_nanos;
 
 /// How many messages a subscriber gets, and how far apart.
 pub(crate) const PUSHES: usize = 400;
@@ -20,49 +22,36 @@ const PUSH_PAUSE: Duration = Duration::from_millis(3);
 pub(crate) const PUSH_TOPIC: &str = "devices/bench/messages/devicebound/";
 
 pub(crate) struct Sink {
-    pub(crate) tls: SocketAddr,
-    pub(crate) plain: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
-    /// Bytes that came in over TLS connections, as they were on the wire.
-    pub(crate) tls_bytes_in: Arc<AtomicU64>,
-    /// What the times in pushed messages count from.
-    pub(crate) epoch: Instant,
+    /// Bytes that came in, as they were on the wire.
+    pub(crate) bytes_in: Arc<AtomicU64>,
 }
 
 impl Sink {
-    /// Starts on two free ports; it lives as long as the process.
+    /// Starts on a free port; it lives as long as the process.
     pub(crate) fn start() -> Self {
         let (acceptor, ca_pem) = tls();
-        let tls_bytes_in = Arc::new(AtomicU64::new(0));
-        let epoch = Instant::now();
+        let bytes_in = Arc::new(AtomicU64::new(0));
         let (tell, told) = std::sync::mpsc::channel();
-        let counter = tls_bytes_in.clone();
+        let counter = bytes_in.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let tls = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-                let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-                let addresses = (tls.local_addr().expect("an address"), plain.local_addr().expect("an address"));
-                tell.send(addresses).expect("the benchmark waits");
-                tokio::spawn(async move {
-                    while let Ok((tcp, _)) = plain.accept().await {
-                        let _ = tcp.set_nodelay(true);
-                        tokio::spawn(serve(tcp, epoch));
-                    }
-                });
-                while let Ok((tcp, _)) = tls.accept().await {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+                tell.send(listener.local_addr().expect("an address")).expect("the benchmark waits");
+                while let Ok((tcp, _)) = listener.accept().await {
                     let _ = tcp.set_nodelay(true);
                     let (acceptor, tcp) = (acceptor.clone(), Counted { tcp, bytes_in: counter.clone() });
                     tokio::spawn(async move {
                         if let Ok(stream) = acceptor.accept(tcp).await {
-                            serve(stream, epoch).await;
+                            serve(stream).await;
                         }
                     });
                 }
             });
         });
-        let (tls, plain) = told.recv().expect("the sink starts");
-        Self { tls, plain, ca_pem, tls_bytes_in, epoch }
+        Self { address: told.recv().expect("the sink starts"), ca_pem, bytes_in }
     }
 }
 
@@ -83,7 +72,7 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), issuer.pem())
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, epoch: Instant) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let (mut pending, mut answers) = (Vec::new(), Vec::new());
     let mut chunk = vec![0; 64 * 1024];
     loop {
@@ -102,7 +91,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, epoch: Instant) 
         }
         answers.clear();
         if subscribed {
-            push(&mut stream, epoch).await;
+            push(&mut stream).await;
         }
     }
 }
@@ -138,12 +127,12 @@ fn answer(packet: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Messages with the time of their sending, for who measures how late they are seen.
-async fn push(stream: &mut (impl AsyncWrite + Unpin), epoch: Instant) {
+async fn push(stream: &mut (impl AsyncWrite + Unpin)) {
     for _ in 0..PUSHES {
         tokio::time::sleep(PUSH_PAUSE).await;
         let mut packet = vec![0x30, (2 + PUSH_TOPIC.len() + 8) as u8, 0, PUSH_TOPIC.len() as u8];
         packet.extend_from_slice(PUSH_TOPIC.as_bytes());
-        packet.extend((epoch.elapsed().as_nanos() as u64).to_be_bytes());
+        packet.extend(wall_nanos().to_be_bytes());
         if stream.write_all(&packet).await.is_err() || stream.flush().await.is_err() {
             return;
         }

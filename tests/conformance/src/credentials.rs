@@ -273,7 +273,7 @@ pub(crate) fn a_device_id_may_have_every_character_that_is_allowed(subject: &dyn
     let provider = subject.provider(&Settings::default());
     let client = bench.builder(&connection_string).build(&*provider).expect("the id is allowed");
     let mut program = Program::new(client, bench.hub());
-    program.subscribe(Feature::CloudToDevice).unwrap();
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.deliver("up");
     bench.send_c2d(id, C2dMessage::new("down")).expect("the queue has room");
     let message = program.receive();
