@@ -7,7 +7,9 @@ mod engine;
 mod methods;
 mod outbox;
 mod renewal;
+mod settings;
 mod stats;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;

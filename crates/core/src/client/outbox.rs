@@ -13,18 +13,13 @@ use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
 use super::twin_sync::TwinSync;
 use crate::answers::{Answer, Answers};
-use crate::credential::CredentialError;
-use crate::event::{Event, EventQueue, Refused, RefusedReason, Undelivered};
+use crate::event::{Event, EventQueue, Undelivered};
 use crate::incoming::IncomingMessage;
-use crate::lane::{self, Lane, Overflow};
-use crate::limits::MIN_TOKEN_LIFETIME_SECS;
+use crate::lane::Lane;
 use crate::message::Message;
-use crate::options::{ClientOption, OptionError};
 use crate::platform::{Now, Platform, Readiness};
-use crate::retry::RetryConfig;
-use crate::secret::Secret;
-use crate::status::{ConnectionState, SendStatus, StatusChange};
-use crate::transport::{Feature, Op, OpId, Slot, Transport, Unsupported};
+use crate::status::{ConnectionState, StatusChange};
+use crate::transport::{Feature, OpId, Slot, Transport, Unsupported};
 use crate::twin::{Reported, Twin, TwinError};
 
 /// The part of a client that callbacks may use: it sends, subscribes and asks, and every call returns at once.
@@ -97,95 +92,9 @@ pub(super) enum Due<K> {
 }
 
 impl<K> Outbox<K> {
-    /// Queues a message for the hub. Its outcome is counted in [`stats`](Self::stats) and told to nobody.
-    ///
-    /// The message is sent in `do_work`, in order, and again after a lost connection until the hub has confirmed it, so it
-    /// arrives at least once.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] hands the message back when the client is closed, the queue is full, or the transport cannot carry
-    /// the message.
-    #[doc(alias = "IoTHubClient_LL_SendEventAsync")]
-    #[doc(alias = "IoTHubDeviceClient_LL_SendEventAsync")]
-    #[doc(alias = "IoTHubDeviceClient_LL_SendTelemetryAsync")]
-    pub fn send_event(&mut self, message: impl Into<Message>) -> Result<(), Refused<Message>> {
-        self.enqueue(message.into(), Confirm::Nobody).map(|_| ())
-    }
-
-    /// Queues a message as [`send_event`](Self::send_event), and calls back with the outcome from within `do_work` or
-    /// `close`, exactly once. A failure hands the message back, and the callback can send it again:
-    ///
-    /// ```no_run
-    /// # fn run(client: &mut iothub_core::DeviceClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// client.send_event_with("21.5", |outcome, outbox| {
-    ///     if let Err(undelivered) = outcome {
-    ///         println!("{undelivered}; trying once more");
-    ///         let _ = outbox.send_event(undelivered.message);
-    ///     }
-    /// })?;
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "IOTHUB_CLIENT_EVENT_CONFIRMATION_CALLBACK")]
-    pub fn send_event_with(
-        &mut self,
-        message: impl Into<Message>,
-        callback: impl FnOnce(Result<(), Undelivered>, &mut Outbox<K>) + Send + 'static,
-    ) -> Result<(), Refused<Message>> {
-        self.enqueue(message.into(), Confirm::Callback(Box::new(callback))).map(|_| ())
-    }
-
-    /// Queues a message as [`send_event`](Self::send_event); the outcome comes as [`Event::Confirmation`] with the id
-    /// that is returned here. An unread confirmation takes the room of a message in the queue.
-    pub fn send_event_tracked(&mut self, message: impl Into<Message>) -> Result<OpId, Refused<Message>> {
-        self.enqueue(message.into(), Confirm::Event)
-    }
-
-    fn enqueue(
-        &mut self,
-        message: Message,
-        confirm: Confirm<K, Result<(), Undelivered>>,
-    ) -> Result<OpId, Refused<Message>> {
-        if let Err(reason) = self.admit(&message) {
-            return Err(Refused { value: message, reason });
-        }
-        let id = self.fresh_id();
-        let expires = self.message_timeout.and_then(|timeout| lane::expiry(self.platform.now().mono, timeout));
-        self.telemetry.push(id, message, confirm, expires);
-        self.stats.accepted += 1;
-        Ok(id)
-    }
-
-    fn admit(&self, message: &Message) -> Result<(), RefusedReason> {
-        if self.closing {
-            return Err(RefusedReason::Closed);
-        }
-        self.transport.check(&Op::Telemetry(message))?;
-        let bounds = self.telemetry.bounds();
-        match self.telemetry.overflow(message.size()) {
-            None => Ok(()),
-            Some(Overflow::Count) => Err(RefusedReason::TooManyMessages { limit: bounds.count }),
-            Some(Overflow::Bytes) => Err(RefusedReason::TooManyBytes { size: message.size(), limit: bounds.bytes }),
-        }
-    }
-
     pub(super) fn fresh_id(&mut self) -> OpId {
         self.last_id += 1;
         OpId(self.last_id)
-    }
-
-    /// Whether telemetry is on its way: `Busy` from acceptance to outcome.
-    #[doc(alias = "IoTHubClient_LL_GetSendStatus")]
-    #[doc(alias = "IoTHubDeviceClient_LL_GetSendStatus")]
-    pub fn send_status(&self) -> SendStatus {
-        if self.telemetry.is_drained() { SendStatus::Idle } else { SendStatus::Busy }
-    }
-
-    /// Sets how long a message may take from `send_event` to the hub's confirmation; `None`, the default, is without
-    /// limit. It applies to messages sent afterwards. A message is late *after* the time-out, not at it.
-    #[doc(alias = "messageTimeout")]
-    pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
-        self.message_timeout = timeout;
     }
 
     /// Receives cloud-to-device messages, and calls back with each from within `do_work`. A callback that is set
@@ -272,68 +181,9 @@ impl<K> Outbox<K> {
         self.connection.state()
     }
 
-    /// Replaces the retry policy with all its parameters. A client that waits for its next attempt, or has stopped,
-    /// tries again at once.
-    #[doc(alias = "IoTHubClient_LL_SetRetryPolicy")]
-    #[doc(alias = "IoTHubDeviceClient_LL_SetRetryPolicy")]
-    pub fn set_retry_policy(&mut self, config: impl Into<RetryConfig>) {
-        self.connection.set_retry(config.into());
-    }
-
-    /// The retry policy in force.
-    #[doc(alias = "IoTHubClient_LL_GetRetryPolicy")]
-    #[doc(alias = "IoTHubDeviceClient_LL_GetRetryPolicy")]
-    pub fn retry_policy(&self) -> &RetryConfig {
-        self.connection.retry_config()
-    }
-
     /// Connects at the next `do_work`, if the client waits for its next attempt or has stopped.
     pub fn reconnect(&mut self) {
         self.connection.reconnect();
-    }
-
-    /// Puts another shared access signature in place of the one that the client was given, and connects with it: at once
-    /// if the client had stopped because the old one expired, else by a planned renewal.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialError`] if the text is no token, or the client uses a key or a certificate.
-    pub fn set_shared_access_signature(&mut self, token: impl Into<String>) -> Result<(), CredentialError> {
-        self.tokens.replace(Secret::new(token))?;
-        self.renewal_wanted = true;
-        self.connection.reconnect();
-        Ok(())
-    }
-
-    /// Sets an option. See [`ClientOption`] for ranges and for when each takes effect.
-    ///
-    /// # Errors
-    ///
-    /// [`OptionError`] names the option that is out of range or that the transport does not have.
-    #[doc(alias = "IoTHubClient_LL_SetOption")]
-    #[doc(alias = "IoTHubDeviceClient_LL_SetOption")]
-    pub fn set_option(&mut self, option: ClientOption) -> Result<(), OptionError> {
-        let range = |option, value: Duration, allowed| {
-            Err(OptionError::Range { option, value: format!("{} s", value.as_secs_f64()), allowed })
-        };
-        let retry = *self.connection.retry_config();
-        match option {
-            ClientOption::MessageTimeout(timeout) => self.message_timeout = timeout,
-            ClientOption::TokenLifetime(life) if life < Duration::from_secs(MIN_TOKEN_LIFETIME_SECS) => {
-                return range("sas_token_lifetime", life, "at least 5 s");
-            }
-            ClientOption::TokenLifetime(life) => self.tokens.set_lifetime(life),
-            ClientOption::RetryInterval(delay) if delay < Duration::from_secs(1) => {
-                return range("retry_interval_sec", delay, "at least 1 s");
-            }
-            ClientOption::RetryInterval(delay) => self.connection.adjust_retry(retry.with_initial_delay(delay)),
-            ClientOption::RetryMaxDelay(delay) if delay < retry.initial_delay => {
-                return range("retry_max_delay_secs", delay, "at least the retry interval");
-            }
-            ClientOption::RetryMaxDelay(delay) => self.connection.adjust_retry(retry.with_max_delay(delay)),
-            ClientOption::Transport(option) => self.transport.set_option(&option)?,
-        }
-        Ok(())
     }
 
     /// When the last cloud-to-device message arrived; `None` if there was none.
