@@ -311,7 +311,8 @@ fn m_e40_a_call_can_be_waited_for_on_a_thread_of_its_own() {
         answer(&mut peer, "200", &rid, b"2");
         assert_eq!(caller.join().unwrap().unwrap().payload, json!(2));
 
-        let caller = scope.spawn(|| hub.invoke_method("dev", MethodCall::new("m")));
+        let pending = start_call(&hub, MethodCall::new("m"));
+        let caller = scope.spawn(move || pending.wait(LIMIT));
         call(&mut peer);
         hub.advance_clock(Duration::from_secs(30));
         assert_eq!(code(caller.join().unwrap()), Some(504_101));
