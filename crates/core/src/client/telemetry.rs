@@ -49,7 +49,7 @@ impl<K> Outbox<K> {
         self.enqueue(message.into(), Confirm::Callback(Box::new(callback))).map(|_| ())
     }
 
-    /// Queues a message as [`send_event`](Self::send_event); the outcome comes as [`Event::Confirmation`] with the id
+    /// Queues a message as [`send_event`](Self::send_event); the outcome comes as [`Event::Confirmation`](crate::Event) with the id
     /// that is returned here. An unread confirmation takes the room of a message in the queue.
     pub fn send_event_tracked(&mut self, message: impl Into<Message>) -> Result<OpId, Refused<Message>> {
         self.enqueue(message.into(), Confirm::Event)
