@@ -165,6 +165,7 @@ const CONNECTION_STRING: &[(&str, &str)] = &[
     ("two-ways", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessSignature=TOKEN"),
     ("twice", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessKey=KEY"),
     ("key-without-its-name", "HostName=h.example;DeviceId=d;KEY"),
+    ("short-key-without-its-name", "HostName=h.example;DeviceId=d;SHORT"),
     ("key-as-a-name", "HostName=h.example;DeviceId=d;KEY=;SharedAccessKey=k"),
     ("key-in-the-wrong-place", "HostName=KEY;DeviceId=KEY;ModuleId=KEY;GatewayHostName=KEY:1;x509=KEY"),
     ("name-cut-inside-a-character", "HostName=h.example;DeviceId=d;aaaaaaa\\xC3\\xA9aaaaaaaaaaaaaaaaaaaaaa=KEY"),

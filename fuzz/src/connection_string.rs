@@ -1,7 +1,7 @@
 //! Connection strings: a text is taken whole or refused with a reason, and no reason shows a secret.
 //!
-//! In the input, `KEY` stands for a device key and `TOKEN` for a shared access signature, so that the target knows what
-//! must not be shown.
+//! In the input, `KEY` stands for a device key, `SHORT` for one of the least size that a hub takes, and `TOKEN` for a shared
+//! access signature, so that the target knows what must not be shown.
 
 use iothub_core::{Authentication, ConnectionString, DeviceClient, Gateway, SharedAccessKey, SharedAccessSignature};
 
@@ -12,14 +12,23 @@ const TOKEN: &str =
     "SharedAccessSignature sr=hub.example%2Fdevices%2Fdev1&sig=Z2VoZWltZXNTaWduYXR1cg%3D%3D&se=1700003600";
 const SIGNATURE: &str = "Z2VoZWltZXNTaWduYXR1cg";
 
+/// 16 bytes.
+const SHORT_KEY: &str = "c2hvcnQga2V5IG9mIDE2IQ==";
+
 /// So much of a secret may show where it stands in the place of a key's name; see the error for unknown keys.
 const MAX_SHOWN: usize = 8;
 
 /// Runs one text.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let text = text.replace("KEY", KEY).replace("TOKEN", TOKEN);
+    if secret_parts().any(|part| text.contains(part)) {
+        // The fuzzer has learnt the secret by heart, and nobody can tell any more who shows it.
+        return;
+    }
+    let text = text.replace("SHORT", SHORT_KEY).replace("KEY", KEY).replace("TOKEN", TOKEN);
     match text.parse::<ConnectionString>() {
+        // Who makes a key part of a name has given it away.
+        Ok(parsed) if secret_parts().any(|part| names(&parsed).contains(part)) => {}
         Ok(parsed) => {
             shows_no_secret(&format!("{parsed:?}"));
             survives_being_written(&parsed);
@@ -35,14 +44,24 @@ pub fn run(input: &[u8]) {
     }
 }
 
+/// What of a connection string is no secret.
+fn names(parsed: &ConnectionString) -> String {
+    let gateway = parsed.gateway().map(Gateway::to_string);
+    [parsed.host_name(), parsed.device_id(), parsed.module_id().unwrap_or_default(), &gateway.unwrap_or_default()]
+        .concat()
+}
+
 /// No more than the allowed beginning of a secret is in a text.
 fn shows_no_secret(shown: &str) {
-    for secret in [KEY, SIGNATURE] {
-        for part in secret.as_bytes().windows(MAX_SHOWN + 1) {
-            let part = std::str::from_utf8(part).unwrap();
-            assert!(!shown.contains(part), "a secret shows: {shown}");
-        }
+    for part in secret_parts() {
+        assert!(!shown.contains(part), "a secret shows: {shown}");
     }
+}
+
+/// The pieces of the secrets that are too long to be shown.
+fn secret_parts() -> impl Iterator<Item = &'static str> {
+    let parts = |secret: &'static str| (MAX_SHOWN + 1..=secret.len()).map(move |end| &secret[end - MAX_SHOWN - 1..end]);
+    [KEY, SHORT_KEY, SIGNATURE].into_iter().flat_map(parts)
 }
 
 /// Written out from what was read, it is read the same.

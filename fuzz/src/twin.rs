@@ -199,7 +199,8 @@ impl Run {
     /// The hub gets well; in the end the application knows what the hub has, and every request has its outcome.
     fn comes_to_rest(&mut self) {
         self.follow();
-        for _ in 0..100 {
+        // 100 requests may be open, of which one is asked at a time.
+        for _ in 0..500 {
             self.work();
             let is_ready = self.client.connection_state() == ConnectionState::Ready;
             if is_ready && self.is_up_to_date() && self.open.is_empty() {
