@@ -22,7 +22,7 @@
 //!
 //! # What it does as the real hub, and what not
 //!
-//! The contract is section 11 of the project's `mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
+//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
 //! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods. A module identity is
 //! unknown. There is no throttling and no quota but those that are injected, and a stored session does not expire.

@@ -1,4 +1,4 @@
-//! What the service side gives and takes of a direct method: the call, its result, its errors, and the handle of one that is under way (mqtt.md 5).
+//! What the service side gives and takes of a direct method: the call, its result, its errors, and the handle of one that is under way (docs/hub-over-mqtt.md 5).
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct MethodCall {
 }
 
 impl MethodCall {
-    /// A call without a payload, which reaches the device as `{}` (official-sdks.md 4).
+    /// A call without a payload, which reaches the device as `{}` (docs/hub-over-mqtt.md 14).
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -50,13 +50,13 @@ impl MethodCall {
         self
     }
 
-    /// How long the device may take to answer, by the hub's clock, 5 to 300 s. Default 30 s (mqtt.md 5).
+    /// How long the device may take to answer, by the hub's clock, 5 to 300 s. Default 30 s (docs/hub-over-mqtt.md 5).
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
     }
 
-    /// How long to wait for the device to connect and subscribe, by the hub's clock, 0 to 300 s. Default 0: it must be there now (mqtt.md 5).
+    /// How long to wait for the device to connect and subscribe, by the hub's clock, 0 to 300 s. Default 0: it must be there now (docs/hub-over-mqtt.md 5).
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self

@@ -11,7 +11,7 @@ use crate::faults::Fault;
 pub enum RefusalReason {
     /// The protocol level is not 4 (MQTT 3.1.1).
     ProtocolLevel(u8),
-    /// The user name does not follow mqtt.md 1.2; the text says where.
+    /// The user name does not follow docs/hub-over-mqtt.md 1.2; the text says where.
     UserName(String),
     /// The user name has no `api-version` and [`Config::with_require_api_version`](crate::Config::with_require_api_version) is on.
     ApiVersionMissing,

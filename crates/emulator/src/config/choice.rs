@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// What the hub does with a PUBLISH to a topic it does not know, or to another identity's (mqtt.md 2.4, 12.1).
+/// What the hub does with a PUBLISH to a topic it does not know, or to another identity's (docs/hub-over-mqtt.md 2.4, 12.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub enum BadFilter {
     Ignore,
 }
 
-/// What the hub does with a PUBACK that is not for the oldest message in flight (mqtt.md 3, 12.3).
+/// What the hub does with a PUBACK that is not for the oldest message in flight (docs/hub-over-mqtt.md 3, 12.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ pub enum OutOfOrderPuback {
     Close,
 }
 
-/// What happens to a cloud-to-device message whose lock ends on a live connection (mqtt.md 3, 12.3).
+/// What happens to a cloud-to-device message whose lock ends on a live connection (docs/hub-over-mqtt.md 3, 12.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ pub enum LockExpiry {
     Hold,
 }
 
-/// What the hub does with telemetry that names a system property twice (mqtt.md 2.3).
+/// What the hub does with telemetry that names a system property twice (docs/hub-over-mqtt.md 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -63,7 +63,7 @@ pub enum DuplicateSystemProperty {
     LastWins,
 }
 
-/// At which QoS the hub publishes twin replies and desired patches, or method requests (mqtt.md 4.1, 5, 12.2).
+/// At which QoS the hub publishes twin replies and desired patches, or method requests (docs/hub-over-mqtt.md 4.1, 5, 12.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -74,7 +74,7 @@ pub enum DeliveryQos {
     AsSubscribed,
 }
 
-/// How the request id of a method call is made (mqtt.md 5; E38).
+/// How the request id of a method call is made (docs/hub-over-mqtt.md 5; E38).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

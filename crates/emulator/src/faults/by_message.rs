@@ -1,4 +1,4 @@
-//! Faults that a device asks for by the properties of a message, as the testers of the real hub do (mqtt.md 11, E42).
+//! Faults that a device asks for by the properties of a message, as the testers of the real hub do (docs/hub-over-mqtt.md 11, E42).
 
 use std::time::Duration;
 

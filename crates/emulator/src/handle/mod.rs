@@ -21,7 +21,7 @@ use crate::record::{C2dOutcome, C2dRecord, FeedbackRecord, TelemetryRecord};
 use crate::shared::Shared;
 use crate::tls::{self, Tls};
 
-/// The largest cloud-to-device message: body, property names and values (mqtt.md 3).
+/// The largest cloud-to-device message: body, property names and values (docs/hub-over-mqtt.md 3).
 const MAX_C2D_SIZE: usize = 65_536;
 /// The longest topic that MQTT can carry.
 const MAX_TOPIC: usize = 65_535;
@@ -139,7 +139,7 @@ impl Hub {
         self.read(|hub, _| hub.connected(&Identity::device(device)).is_some())
     }
 
-    /// Gives the device new random keys. Its connection stays until its token expires (mqtt.md 7).
+    /// Gives the device new random keys. Its connection stays until its token expires (docs/hub-over-mqtt.md 7).
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`], [`HubError::NoSymmetricKey`].
@@ -225,7 +225,7 @@ impl Hub {
         self.change(|hub, now| hub.purge(device, now))
     }
 
-    /// Takes the feedback that is ready: a batch is at 64 records, or 15 s after its first (mqtt.md 3).
+    /// Takes the feedback that is ready: a batch is at 64 records, or 15 s after its first (docs/hub-over-mqtt.md 3).
     #[must_use]
     pub fn read_feedback(&self) -> Vec<FeedbackRecord> {
         self.change(|hub, _| hub.read_feedback())

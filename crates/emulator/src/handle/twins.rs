@@ -30,7 +30,7 @@ impl Hub {
     }
 
     /// Replaces the desired properties and gives their new version. A device that is connected and subscribed is sent what changes, with `null` for
-    /// what is gone, and `$version` (mqtt.md 4.4).
+    /// what is gone, and `$version` (docs/hub-over-mqtt.md 4.4).
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`], [`HubError::InvalidTwin`].

@@ -40,7 +40,7 @@ impl Connections {
 }
 
 impl HubState {
-    /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (mqtt.md 7; E7).
+    /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (docs/hub-over-mqtt.md 7; E7).
     pub(crate) fn open(&mut self, connection: ConnectionId, opening: Opening, forget_session: bool, now: Now) -> bool {
         let identity = opening.sender.identity.clone();
         if let Some(older) = self.connections.of(&identity) {

@@ -1,4 +1,4 @@
-//! Direct methods under way: what each call waits for, and how it ended (mqtt.md 5). Who asked holds its [`CallId`] and forgets it in the end.
+//! Direct methods under way: what each call waits for, and how it ended (docs/hub-over-mqtt.md 5). Who asked holds its [`CallId`] and forgets it in the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
 use crate::method::{CallId, MethodCall, MethodError, MethodResult};
 
-/// The largest payload of a request and of a response (mqtt.md 5).
+/// The largest payload of a request and of a response (docs/hub-over-mqtt.md 5).
 const MAX_PAYLOAD: usize = 128 * 1024;
 const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of either time-out.

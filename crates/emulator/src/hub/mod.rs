@@ -124,7 +124,7 @@ impl HubState {
         Ok(())
     }
 
-    /// Enables or disables a device; disabling closes its connections (mqtt.md 7, inferred).
+    /// Enables or disables a device; disabling closes its connections (docs/hub-over-mqtt.md 7, inferred).
     pub(crate) fn set_enabled(&mut self, id: &str, enabled: bool, now: Now) -> Result<(), HubError> {
         self.registry.set_enabled(id, enabled)?;
         if !enabled {

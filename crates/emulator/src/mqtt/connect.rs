@@ -1,4 +1,4 @@
-//! CONNECT: who it is, whether it may, and what its session begins with (mqtt.md 1).
+//! CONNECT: who it is, whether it may, and what its session begins with (docs/hub-over-mqtt.md 1).
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ impl Head {
     }
 }
 
-/// One and a half keep-alive times, at most the cap; keep-alive 0 gets the cap (mqtt.md 1.3).
+/// One and a half keep-alive times, at most the cap; keep-alive 0 gets the cap (docs/hub-over-mqtt.md 1.3).
 fn allowed_silence(keep_alive: u16, cap: Duration) -> Duration {
     match keep_alive {
         0 => cap,
@@ -164,7 +164,7 @@ fn allowed_silence(keep_alive: u16, cap: Duration) -> Duration {
     }
 }
 
-/// The telemetry that the will becomes (mqtt.md 1.4), or why it cannot.
+/// The telemetry that the will becomes (docs/hub-over-mqtt.md 1.4), or why it cannot.
 fn will_draft(hub: &HubState, will: &Will, identity: &Identity) -> Result<Draft, String> {
     let bag = telemetry_bag(&will.topic, identity)
         .ok_or_else(|| format!("its topic '{}' is not the telemetry topic", will.topic))?;

@@ -1,4 +1,4 @@
-//! Cloud-to-device messages out, and their PUBACKs in (mqtt.md 3; E24-E28).
+//! Cloud-to-device messages out, and their PUBACKs in (docs/hub-over-mqtt.md 3; E24-E28).
 
 use crate::activity::{Activity, DisconnectReason, PubackEffect};
 use crate::clock::Now;
@@ -22,7 +22,7 @@ impl Head {
         }
     }
 
-    /// Sending completes the message. One that was sent before, at QoS 1, is completed unsent, as the protocol gateway does (mqtt.md 3).
+    /// Sending completes the message. One that was sent before, at QoS 1, is completed unsent, as the protocol gateway does (docs/hub-over-mqtt.md 3).
     fn deliver_at_most_once(&mut self, hub: &mut HubState, now: Now, delivery: &Delivery) {
         let device = self.device().to_owned();
         hub.complete_c2d(&device, delivery.sequence, now);

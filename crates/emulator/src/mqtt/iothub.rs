@@ -1,4 +1,4 @@
-//! Publishes below `$iothub/`: which request a topic is (mqtt.md 4.1, 5). Any other topic there ends the connection (mqtt.md 2.4).
+//! Publishes below `$iothub/`: which request a topic is (docs/hub-over-mqtt.md 4.1, 5). Any other topic there ends the connection (docs/hub-over-mqtt.md 2.4).
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Method requests to the device and its responses (mqtt.md 5; E38-E40).
+//! Method requests to the device and its responses (docs/hub-over-mqtt.md 5; E38-E40).
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ impl Head {
     pub(super) fn send_method(&mut self, hub: &mut HubState, now: Now, name: String, rid: String, body: &Bytes) {
         let fault =
             self.take_fault(hub, now, |fault| matches!(fault, Fault::MethodDuplicate | Fault::LateMethod { .. }));
-        // Nothing follows the request id: the C SDK takes all that is there (mqtt.md 5).
+        // Nothing follows the request id: the C SDK takes all that is there (docs/hub-over-mqtt.md 5).
         let topic = format!("$iothub/methods/POST/{name}/?$rid={rid}");
         let packet_id = self.request_packet_id(hub, Feature::Methods);
         let Some(packet) = Self::encode_request(&topic, body, packet_id, false) else { return };

@@ -41,7 +41,7 @@ use trouble::Scheduled;
 pub(crate) enum Close {
     /// Both sides are done: TLS says goodbye, then TCP.
     Orderly,
-    /// TCP is closed and nothing is said: how the real hub shows almost every error (mqtt.md 13.4).
+    /// TCP is closed and nothing is said: how the real hub shows almost every error (docs/hub-over-mqtt.md 13.4).
     Bare,
     /// TCP is reset; what is not yet written is lost.
     Reset,

@@ -1,4 +1,4 @@
-//! PUBLISH from the device: telemetry (mqtt.md 2), and what the hub does with every other topic.
+//! PUBLISH from the device: telemetry (docs/hub-over-mqtt.md 2), and what the hub does with every other topic.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
 
-/// The largest message: body, system property values, application property names and values (mqtt.md 2.4).
+/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
 const MAX_MESSAGE: usize = 262_144;
 
 impl Head {
@@ -30,7 +30,7 @@ impl Head {
                 let draft = draft(hub, bag, publish.payload.clone());
                 self.telemetry(hub, now, &publish, draft)
             }
-            // MQTT allows no wildcard in any topic; but the C SDK sends bags as they are by default, and a `+` in one is a plus (mqtt.md 2.2).
+            // MQTT allows no wildcard in any topic; but the C SDK sends bags as they are by default, and a `+` in one is a plus (docs/hub-over-mqtt.md 2.2).
             _ if publish.topic.contains(['+', '#']) => {
                 self.violate(hub, now, format!("a wildcard in the topic '{}' of a PUBLISH", publish.topic));
                 false
@@ -59,7 +59,7 @@ impl Head {
             }
         };
         let asks_for_fault = self.asks_for_fault(hub, now, &draft);
-        // Neither is acted on: nothing is retained, and a repeated message is stored again (mqtt.md 2.4).
+        // Neither is acted on: nothing is retained, and a repeated message is stored again (docs/hub-over-mqtt.md 2.4).
         if publish.retain {
             draft.mark("mqtt-retain", "true");
         }

@@ -1,4 +1,4 @@
-//! Twin requests from the device with their replies, and desired patches to it (mqtt.md 4; E30-E37).
+//! Twin requests from the device with their replies, and desired patches to it (docs/hub-over-mqtt.md 4; E30-E37).
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::hub::session::Feature;
 use crate::hub::twin::DesiredChange;
 use crate::mqtt::{Head, State};
 
-/// The hub's error code for a patch that breaks the rules (mqtt.md 4.3).
+/// The hub's error code for a patch that breaks the rules (docs/hub-over-mqtt.md 4.3).
 const ARGUMENT_INVALID: u32 = 400_004;
 
 /// What became of a request.
@@ -21,7 +21,7 @@ struct Reply {
     body: Vec<u8>,
 }
 
-/// The body of an error (mqtt.md 4.3), in the order of the real one.
+/// The body of an error (docs/hub-over-mqtt.md 4.3), in the order of the real one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ErrorBody<'a> {

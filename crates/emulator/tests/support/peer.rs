@@ -1,6 +1,6 @@
 //! One connection of a device: a blocking TLS stream and the packets on it.
 //!
-//! Every packet from the hub is checked for what mqtt.md 3.1 asks (the official SDKs misread anything else) before the
+//! Every packet from the hub is checked for what docs/hub-over-mqtt.md 3.1 asks (the official SDKs misread anything else) before the
 //! `rumqttc` codec reads it. A peer that waits longer than [`LIMIT`] fails its test.
 
 use std::collections::VecDeque;
@@ -353,7 +353,7 @@ fn fixed_header(received: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The rules of mqtt.md 3.1 that a lenient codec would not notice.
+/// The rules of docs/hub-over-mqtt.md 3.1 that a lenient codec would not notice.
 fn check_form(first: u8, rest: &[u8]) {
     match first {
         0x20 => {

@@ -1,4 +1,4 @@
-//! One twin: its sections, how changes merge into them, their versions, metadata and limits (mqtt.md 4). It knows nothing of topics and connections.
+//! One twin: its sections, how changes merge into them, their versions, metadata and limits (docs/hub-over-mqtt.md 4). It knows nothing of topics and connections.
 
 mod merge;
 mod rules;
@@ -14,7 +14,7 @@ use crate::record::TwinRecord;
 
 pub(crate) type Object = Map<String, Value>;
 
-/// The most that desired and reported properties may hold, each (mqtt.md 4.3).
+/// The most that desired and reported properties may hold, each (docs/hub-over-mqtt.md 4.3).
 const MAX_PROPERTIES: usize = 32 * 1024;
 /// The most that tags may hold (the hub's documentation of twins).
 const MAX_TAGS: usize = 8 * 1024;
@@ -24,7 +24,7 @@ const MAX_TAGS: usize = 8 * 1024;
 pub(crate) struct DesiredChange {
     /// The version that it makes.
     pub(crate) version: u64,
-    /// The changed members, `null` for removed ones, and `$version` (mqtt.md 4.4).
+    /// The changed members, `null` for removed ones, and `$version` (docs/hub-over-mqtt.md 4.4).
     pub(crate) patch: Object,
 }
 
@@ -54,7 +54,7 @@ impl Twin {
         Self { tags: Object::new(), desired, reported, version: 1, revision: 1 }
     }
 
-    /// What a device is given: no metadata and no tags (mqtt.md 4.3). `stale` is taken from both versions.
+    /// What a device is given: no metadata and no tags (docs/hub-over-mqtt.md 4.3). `stale` is taken from both versions.
     pub(crate) fn body(&self, stale: u64) -> Vec<u8> {
         let section = |section: &Section| {
             let mut properties = section.properties.clone();

@@ -1,4 +1,4 @@
-//! What a twin may hold (mqtt.md 4.3, and the hub's documentation of twins): names, values, depth, size.
+//! What a twin may hold (docs/hub-over-mqtt.md 4.3, and the hub's documentation of twins): names, values, depth, size.
 
 use serde_json::Value;
 
