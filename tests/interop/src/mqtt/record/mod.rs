@@ -1,15 +1,31 @@
-//! The hub's record of one device, and the steps that have to be in it.
+//! The hub's record of one device, and the steps that have to be in it. Those of twin and methods are in `requests`.
+
+mod requests;
 
 use std::collections::BTreeMap;
 
 use iothub_emulator::{
     Activity, C2dOutcome, C2dResult, ConnectionId, Device, DisconnectReason, Hub, PubackEffect, RefusalReason,
-    TelemetryRecord,
+    TelemetryRecord, TwinRecord,
 };
+
+pub(crate) use requests::call_results;
 
 use super::sample::Sample;
 use super::sdk::Sdk;
 use crate::report::same;
+
+/// What a device subscribes to for the answers to its twin requests.
+pub(crate) const TWIN_RESPONSES: &str = "$iothub/twin/res/#";
+/// What a device subscribes to for changes of its desired properties.
+pub(crate) const DESIRED_CHANGES: &str = "$iothub/twin/PATCH/properties/desired/#";
+/// What a device subscribes to for direct methods.
+pub(crate) const METHODS: &str = "$iothub/methods/POST/#";
+
+/// What a device subscribes to for its cloud-to-device messages.
+pub(crate) fn messages_to(device: &str) -> String {
+    format!("devices/{device}/messages/devicebound/#")
+}
 
 /// What the hub calls the system properties of a sample.
 const SYSTEM_NAMES: [(&str, &str); 5] = [
@@ -28,6 +44,7 @@ pub(crate) struct Record {
     telemetry: Vec<TelemetryRecord>,
     outcomes: Vec<C2dOutcome>,
     pending: usize,
+    twin: Option<TwinRecord>,
 }
 
 impl Record {
@@ -38,13 +55,15 @@ impl Record {
             telemetry: hub.telemetry(&device.id),
             outcomes: hub.c2d_outcomes(&device.id),
             pending: hub.c2d_queue(&device.id).len(),
+            twin: hub.twin(&device.id).ok(),
         }
     }
 
     /// The record in words, to read.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let activity = self.activity.iter().map(|entry| format!("{entry:?}"));
-        activity.chain(self.telemetry.iter().map(|record| format!("{record:?}")))
+        let telemetry = self.telemetry.iter().map(|record| format!("{record:?}"));
+        activity.chain(telemetry).chain(self.twin.iter().map(|twin| format!("{twin:?}")))
     }
 
     /// The connection, if there was exactly one.
@@ -57,11 +76,16 @@ impl Record {
         }
     }
 
-    /// Entries of that connection, each looked at by `f`; `missing` says what was looked for.
+    /// The first that `f` takes of the entries of that connection; `missing` says what was looked for.
     fn find<T>(&self, missing: &str, f: impl Fn(&Activity) -> Option<T>) -> Result<T, String> {
+        let found = self.all(f)?.into_iter().next();
+        found.ok_or_else(|| format!("the hub's record has no {missing}"))
+    }
+
+    /// What `f` takes of the entries of that connection.
+    fn all<T>(&self, f: impl Fn(&Activity) -> Option<T>) -> Result<Vec<T>, String> {
         let connection = self.connection()?;
-        let mut of_it = self.activity.iter().filter(|entry| entry.connection() == connection);
-        of_it.find_map(f).ok_or_else(|| format!("the hub's record has no {missing}"))
+        Ok(self.activity.iter().filter(|entry| entry.connection() == connection).filter_map(f).collect())
     }
 
     pub(crate) fn connected(&self, sdk: &Sdk) -> Result<(), String> {
@@ -136,15 +160,10 @@ impl Record {
 
     /// Each stored message went over the one connection at QoS 1, and its PUBACK went back.
     pub(crate) fn acknowledged(&self, count: usize) -> Result<(), String> {
-        let connection = self.connection()?;
-        let stored: Vec<u16> = self
-            .activity
-            .iter()
-            .filter_map(|entry| match entry {
-                Activity::Telemetry { connection: on, packet_id, dup: false, .. } if *on == connection => *packet_id,
-                _ => None,
-            })
-            .collect();
+        let stored = self.all(|entry| match entry {
+            Activity::Telemetry { packet_id, dup: false, .. } => *packet_id,
+            _ => None,
+        })?;
         same("the number of messages with a packet id", &stored.len(), &count)?;
         for id in stored {
             self.find(&format!("PUBACK for packet {id}"), |entry| {
@@ -154,13 +173,16 @@ impl Record {
         Ok(())
     }
 
-    pub(crate) fn subscribed(&self) -> Result<(), String> {
-        let wanted = format!("devices/{}/messages/devicebound/#", self.device.id);
-        let granted = self.find("subscription to cloud-to-device messages", |entry| match entry {
+    pub(crate) fn subscribed(&self, wanted: &str, qos: u8) -> Result<(), String> {
+        let granted = self.find(&format!("subscription to {wanted}"), |entry| match entry {
             Activity::Subscribed { filter, granted, .. } if *filter == wanted => Some(*granted),
             _ => None,
         })?;
-        same("the granted QoS", &granted, &1)
+        same("the granted QoS", &granted, &qos)
+    }
+
+    pub(crate) fn subscribed_to_messages(&self) -> Result<(), String> {
+        self.subscribed(&messages_to(&self.device.id), 1)
     }
 
     /// Sent once, acknowledged by PUBACK, and gone from the queue.
