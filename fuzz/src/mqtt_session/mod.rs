@@ -121,12 +121,17 @@ impl Session {
             }
             'o' => self.hub_says(|hub| hub.repeats()),
             // The network.
-            'l' => self.with_hub(|hub, number| hub.peer.limit_reads(number), script),
-            'y' => self.with_hub(|hub, number| hub.peer.cut_after_receiving(number), script),
-            'k' => self.with_hub(|hub, number| hub.set_stalled(number), script),
-            'q' => self.with_hub(|hub, _| hub.peer.close(), script),
-            'z' => self.with_hub(|hub, _| hub.peer.cut(), script),
-            'e' => self.with_hub(|hub, _| hub.peer.cut_after_sent(), script),
+            'l' | 'y' | 'k' => {
+                let number = script.number();
+                self.with_hub(|hub| match step {
+                    'l' => hub.peer.limit_reads(number),
+                    'y' => hub.peer.cut_after_receiving(number),
+                    _ => hub.set_stalled(number),
+                });
+            }
+            'q' => self.with_hub(|hub| hub.peer.close()),
+            'z' => self.with_hub(|hub| hub.peer.cut()),
+            'e' => self.with_hub(|hub| hub.peer.cut_after_sent()),
             _ => {}
         }
         // An engine takes the events after each of its calls.
@@ -135,10 +140,9 @@ impl Session {
         }
     }
 
-    fn with_hub(&mut self, act: impl FnOnce(&mut Hub, usize), script: &mut Script<'_>) {
-        let number = script.number();
+    fn with_hub(&mut self, act: impl FnOnce(&mut Hub)) {
         if let Some(hub) = &mut self.hub {
-            act(hub, number);
+            act(hub);
         }
     }
 
