@@ -125,12 +125,19 @@ pub(crate) fn a_ready_token_that_is_known_to_have_expired_is_named_and_never_sen
     let text = format!("HostName={};DeviceId={DEVICE};SharedAccessSignature={token}", bench.host_name());
     bench.connection_string = bench.reachable(&text);
     let mut program = bench.start();
-    let waiting = program.until_status(ConnectionState::Waiting, 0);
-    assert_eq!(waiting.reason, ConnectionStatusReason::ExpiredSasToken);
-    let error = error_of(&waiting);
+    let id = program.send("kept");
+    let stopped = program.until_status(ConnectionState::Stopped, 0);
+    assert_eq!(stopped.reason, ConnectionStatusReason::ExpiredSasToken);
+    let error = error_of(&stopped);
     assert!(matches!(error.kind, ConnectionErrorKind::TokenExpired { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("sig="), "{error}");
+    assert_eq!(program.next_deadline(), None, "a stopped client has nothing planned");
     assert!(bench.activity(DEVICE).is_empty() && bench.unattributed_activity().is_empty());
+    bench.set_clock(SystemTime::now());
+    let token = bench.device(DEVICE).expect("it exists").sas_token(Duration::from_secs(3600));
+    program.set_shared_access_signature(token).expect("it is a token");
+    program.until_confirmed(&[id]);
+    assert_eq!(record::stored(&bench), ["kept"]);
     program.finish();
 }
 

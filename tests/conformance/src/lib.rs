@@ -51,6 +51,7 @@
 
 mod bench;
 mod c2d;
+mod clock;
 mod close;
 mod confirmation;
 mod credentials;
@@ -62,6 +63,7 @@ mod status;
 mod subject;
 mod suite;
 mod telemetry;
+mod twin;
 
 pub use subject::{Settings, Subject};
 pub use suite::{BEHAVIOURS, Behaviour};

@@ -204,6 +204,53 @@ macro_rules! __each_behaviour {
                 a_callback_within_close_can_send_nothing_more
                 a_client_that_is_dropped_calls_nobody_and_frees_its_connection
             }
+            twin {
+                the_whole_twin_comes_first_and_then_each_change_in_order
+                a_change_says_what_is_new_and_what_is_gone
+                the_largest_desired_properties_are_received
+                the_callback_hears_a_hundred_changes_in_order
+                changes_that_nobody_reads_are_replaced_by_the_whole_twin
+                a_new_callback_hears_the_whole_twin_first
+                a_change_is_answered_with_a_report_from_its_callback
+                the_whole_twin_comes_again_after_a_reconnect
+                a_change_made_while_the_device_was_away_is_in_the_next_whole_twin
+                after_unsubscribing_no_change_is_told_until_the_device_subscribes_again
+                a_change_while_the_whole_twin_is_on_its_way_comes_after_it
+                a_change_between_the_subscription_and_the_request_is_in_the_whole_twin
+                a_change_that_is_missing_brings_the_whole_twin
+                a_stale_change_behind_a_newer_one_is_dropped_and_the_whole_twin_told
+                an_unreadable_change_brings_the_whole_twin
+                a_change_that_comes_twice_is_told_once
+                a_twin_whose_reply_is_lost_is_fetched_again
+                a_reply_to_a_request_that_nobody_made_is_ignored
+                an_unreadable_twin_is_fetched_again
+                a_twin_that_the_hub_refuses_is_fetched_again
+                a_twin_that_comes_too_late_is_ignored
+                a_twin_whose_reply_comes_twice_is_told_once
+                the_twin_is_told_when_it_is_asked_for
+                a_callback_is_given_the_twin_once
+                asking_disturbs_nobody_who_follows
+                a_refused_request_is_told_by_its_status
+                an_answer_that_is_no_twin_is_named
+                a_request_without_an_answer_times_out
+                a_request_in_flight_when_the_connection_drops_is_answered_once
+                reported_properties_are_stored_and_told_with_their_version
+                a_patch_merges_and_null_deletes
+                the_callback_hears_the_hubs_answer_once
+                a_report_that_nobody_asks_about_is_stored_in_silence
+                a_patch_that_the_hub_refuses_is_told_in_its_words
+                each_refusal_is_told_by_its_status
+                a_patch_that_is_no_json_object_comes_back_at_once
+                a_patch_over_32_kib_comes_back_at_once
+                a_patch_of_32_kib_is_stored_and_more_is_refused_by_the_hub
+                patches_are_stored_in_the_order_of_sending_each_once
+                a_hundred_twin_requests_may_be_under_way
+                a_patch_in_flight_when_the_connection_drops_has_one_outcome
+                a_patch_that_is_sent_again_undoes_no_later_one
+                a_patch_without_an_answer_times_out_and_the_next_goes_on
+                what_is_left_at_close_ends_as_destroyed
+                reports_sent_before_close_are_stored_before_it_returns
+            }
         }
     };
 }
