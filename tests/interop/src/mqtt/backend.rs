@@ -9,7 +9,7 @@ use super::story::{Method, Story};
 
 /// What the back end has yet to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+enum Part {
     ChangeDesired,
     CallMethods,
     SendMessage,
@@ -35,8 +35,8 @@ impl<'a> BackEnd<'a> {
         Ok(Self { hub, device, story, to_do, calls: Vec::new() })
     }
 
-    pub(crate) fn to_do(&self) -> &[Part] {
-        &self.to_do
+    pub(crate) fn is_done(&self) -> bool {
+        self.to_do.is_empty()
     }
 
     /// Whether the device has subscribed to something that is yet to be done.

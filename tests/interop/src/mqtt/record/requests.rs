@@ -1,12 +1,11 @@
 //! The steps of twin and direct methods in the hub's record.
 
 use iothub_emulator::Activity;
-use serde_json::Value;
 
 use super::Record;
 use crate::mqtt::backend::Outcome;
 use crate::mqtt::story::{Method, Story};
-use crate::report::same;
+use crate::report::{same, same_json};
 
 impl Record {
     /// The device asked for its twin so often, and was sent it each time.
@@ -30,7 +29,7 @@ impl Record {
 
     pub(crate) fn has_reported(&self, story: &Story) -> Result<(), String> {
         let twin = self.twin.as_ref().ok_or("the device has no twin")?;
-        same("reported in the hub's twin", &twin.reported, &story.reported_after)?;
+        same_json("reported in the hub's twin", &twin.reported, &story.reported_after)?;
         same("its version", &Some(twin.reported_version), &story.reported_versions().last().copied())
     }
 
@@ -42,7 +41,7 @@ impl Record {
         })?;
         same("the list of desired changes sent, by version", &found, &vec![story.desired_version_after()])?;
         let twin = self.twin.as_ref().ok_or("the device has no twin")?;
-        same("desired in the hub's twin", &twin.desired, &story.desired_after)?;
+        same_json("desired in the hub's twin", &twin.desired, &story.desired_after)?;
         same("its version", &twin.desired_version, &story.desired_version_after())
     }
 
@@ -89,8 +88,8 @@ pub(crate) fn call_results(outcomes: &[Outcome], story: &Story) -> Result<(), St
             Some(Err(error)) => return Err(format!("the call of '{}' failed: {error}", method.name)),
             None => return Err(format!("the call of '{}' has no answer", method.name)),
         };
-        let found: (i64, &Value) = (result.status, &result.payload);
-        same(&format!("the result of '{}'", method.name), &found, &(method.status, &method.response))?;
+        same(&format!("the status of '{}'", method.name), &result.status, &method.status)?;
+        same_json(&format!("the payload of '{}'", method.name), &result.payload, &method.response)?;
     }
     Ok(())
 }
