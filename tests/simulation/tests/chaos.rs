@@ -2,12 +2,12 @@
 
 use iothub_simulation::chaos;
 
-/// Seeds that have found defects, or stand for a sort of run.
-const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 18, 30, 54, 82, 261, 469, 592];
+/// Seeds that have found defects, beside the first few.
+const SEEDS: [u64; 7] = [54, 82, 210, 261, 469, 592, 1298];
 
 #[test]
 fn no_seed_loses_repeats_or_confuses_anything() {
-    for seed in SEEDS {
+    for seed in (1..=40).chain(SEEDS) {
         let report = chaos(seed);
         assert!(report.violations.is_empty(), "{report}");
         assert!(report.mishaps.len() >= 6, "seed {seed} had only {:?}", report.mishaps);

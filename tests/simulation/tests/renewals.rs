@@ -268,7 +268,7 @@ fn a_drop_in_the_middle_of_a_renewal_repeats_at_most_what_was_in_flight() {
             // Without anything to drain, the old connection is gone already.
             load.sim.cut_after(way, bytes);
         });
-        if load.client.stats().renewals % 10 == 0 {
+        if load.client.stats().renewals.is_multiple_of(10) {
             load.settle();
         }
     }

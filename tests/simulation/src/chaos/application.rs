@@ -50,6 +50,7 @@ pub(super) struct Application {
     pub(super) client: DeviceClient,
     pub(super) ledger: Ledger,
     pub(super) random: fastrand::Rng,
+    pub(super) subscribed: Vec<Feature>,
     /// Events come through callbacks, else through `next_event`.
     pub(super) uses_callbacks: bool,
     /// The client was given a token instead of the key, and takes tokens of this life.
@@ -107,6 +108,7 @@ impl Application {
             client,
             ledger: Ledger::new(sim.now().wall),
             random,
+            subscribed: Vec::new(),
             uses_callbacks,
             token_life,
             heard: Arc::default(),
@@ -174,7 +176,7 @@ impl Application {
         match plan {
             Plan::Decide(message, delivery, decision) => {
                 self.say(format!("{decision:?}s {}", message.message_id().unwrap_or_default()));
-                self.ledger.deliveries[delivery].decided = Some(decision);
+                self.ledger.deliveries[delivery].decided = Some((self.sim.elapsed(), decision));
                 match decision {
                     Decision::Complete => message.complete(),
                     Decision::Abandon => message.abandon(),

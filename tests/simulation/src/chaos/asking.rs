@@ -20,6 +20,7 @@ impl Application {
 
     pub(super) fn subscribe(&mut self, feature: Feature) {
         self.say(format!("subscribes to {feature}"));
+        self.subscribed.push(feature);
         let heard = self.heard.clone();
         let client = &mut self.client;
         let subscribed = match feature {
@@ -41,6 +42,7 @@ impl Application {
 
     pub(super) fn unsubscribe(&mut self, feature: Feature) {
         self.say(format!("unsubscribes from {feature}"));
+        self.subscribed.retain(|subscribed| *subscribed != feature);
         match feature {
             Feature::CloudToDevice if self.uses_callbacks => self.client.clear_message_callback(),
             Feature::DesiredProperties if self.uses_callbacks => self.client.clear_twin_callback(),

@@ -64,10 +64,14 @@ impl Application {
         let retry = self.client.retry_policy().with_limit(Duration::MAX);
         self.client.set_retry_policy(retry);
         for feature in [Feature::CloudToDevice, Feature::DesiredProperties, Feature::Methods] {
-            self.subscribe(feature);
+            // Again it would fetch the whole twin, and hide what was missed.
+            if !self.subscribed.contains(&feature) {
+                self.subscribe(feature);
+            }
         }
-        // The client cannot know of a change that the hub has lost until another one comes.
-        if let Err(error) = self.sim.hub().patch_desired(DEVICE, json!({ "healed": true })) {
+        if self.ledger.changes_were_lost
+            && let Err(error) = self.sim.hub().patch_desired(DEVICE, json!({ "healed": true }))
+        {
             self.ledger.violate(error.to_string());
         }
         self.remember_desired();

@@ -52,7 +52,7 @@ pub(super) enum Decision {
 /// A cloud-to-device message, as it came.
 pub(super) struct Delivered {
     pub(super) letter: usize,
-    pub(super) decided: Option<Decision>,
+    pub(super) decided: Option<(At, Decision)>,
 }
 
 /// A method call of the service.
@@ -103,6 +103,8 @@ pub(super) struct Ledger {
     pub(super) silence: Vec<At>,
     /// The hub has lied about versions.
     pub(super) versions_are_wrong: bool,
+    /// The hub may have lost a change of the desired properties, of which the client learns with the next one.
+    pub(super) changes_were_lost: bool,
     /// The hub's clock was set.
     pub(super) clock_jumped: bool,
     pub(super) refused: u64,
@@ -127,6 +129,7 @@ impl Ledger {
             reconnects: Vec::new(),
             silence: Vec::new(),
             versions_are_wrong: false,
+            changes_were_lost: false,
             clock_jumped: false,
             refused: 0,
             stale: 0,

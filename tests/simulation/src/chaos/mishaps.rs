@@ -172,10 +172,13 @@ impl Mishaps {
                     TwinReplyFault::Status([400, 404, 429, 500][random.usize(0..4)]),
                 ];
                 let fault = faults[random.usize(0..faults.len())];
-                application.ledger.versions_are_wrong |= fault == TwinReplyFault::WrongVersion;
+                let is_wrong = fault == TwinReplyFault::WrongVersion;
+                application.ledger.versions_are_wrong |= is_wrong;
+                application.ledger.changes_were_lost |= is_wrong;
                 inject(application, Fault::TwinReply(fault));
             }
             Sort::TwinPatch => {
+                application.ledger.changes_were_lost = true;
                 let faults =
                     [TwinPatchFault::Drop, TwinPatchFault::Duplicate, TwinPatchFault::Reorder, TwinPatchFault::BadJson];
                 inject(application, Fault::TwinPatch(faults[random.usize(0..faults.len())]));
