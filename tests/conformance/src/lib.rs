@@ -55,6 +55,7 @@ mod clock;
 mod close;
 mod confirmation;
 mod credentials;
+mod methods;
 mod program;
 mod reconnect;
 mod record;

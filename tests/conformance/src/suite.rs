@@ -251,6 +251,34 @@ macro_rules! __each_behaviour {
                 what_is_left_at_close_ends_as_destroyed
                 reports_sent_before_close_are_stored_before_it_returns
             }
+            methods {
+                a_payload_is_received_as_the_hub_sends_it
+                a_name_may_have_every_character_that_the_hub_allows
+                the_largest_payload_passes_both_ways
+                a_call_without_a_subscriber_is_not_online_for_its_caller
+                a_session_left_by_an_earlier_program_is_no_subscription
+                a_call_waits_for_the_device_as_long_as_its_caller_wants
+                a_call_that_is_sent_twice_is_received_once
+                methods_are_received_again_after_a_reconnect
+                a_call_that_comes_after_its_callers_time_is_answered_to_nobody
+                a_call_is_answered_in_its_callback
+                a_call_is_answered_later
+                a_call_is_answered_from_another_thread
+                a_call_dropped_unanswered_is_answered_500
+                every_status_and_every_kind_of_json_may_be_answered
+                answers_out_of_order_reach_each_its_own_caller
+                a_hundred_calls_at_once_get_each_its_own_answer
+                an_unanswered_call_delays_nothing_else
+                an_answer_after_the_callers_time_out_reaches_nobody
+                an_answer_after_the_connection_was_lost_is_told_and_not_sent
+                an_answer_while_not_connected_is_told_and_not_sent
+                a_call_behind_which_the_connection_is_lost_holds_up_nothing
+                an_answer_given_before_close_reaches_its_caller
+                an_answer_over_128_kib_is_handed_back
+                an_answer_that_is_no_json_is_handed_back
+                an_answer_that_is_handed_back_and_dropped_is_500
+                more_than_a_hundred_unanswered_calls_are_answered_429
+            }
         }
     };
 }
