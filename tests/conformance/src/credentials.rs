@@ -194,7 +194,10 @@ pub(crate) fn a_device_that_is_disabled_while_connected_hears_so_and_returns_onc
 }
 
 /// A bench whose device authenticates with a certificate, and the certificate.
-fn with_certificate(subject: &dyn Subject, auth: impl FnOnce(String) -> DeviceAuth) -> (Bench<'_>, ClientCertificate) {
+pub(crate) fn with_certificate(
+    subject: &dyn Subject,
+    auth: impl FnOnce(String) -> DeviceAuth,
+) -> (Bench<'_>, ClientCertificate) {
     let mut bench = Bench::without_device(subject, Config::new());
     let issued = bench.issue_device_certificate(DEVICE).expect("the hub has a device CA");
     let device = bench.create_device_with(DEVICE, auth(issued.thumbprint)).expect("it is new");

@@ -279,6 +279,41 @@ macro_rules! __each_behaviour {
                 an_answer_that_is_handed_back_and_dropped_is_500
                 more_than_a_hundred_unanswered_calls_are_answered_429
             }
+            renewal {
+                tokens_are_renewed_under_load_without_an_outage
+                a_token_of_five_seconds_is_renewed_in_real_time
+                a_certificate_is_never_renewed
+                a_renewal_waits_for_a_call_under_way
+                a_renewal_waits_no_longer_than_ten_seconds
+                an_undecided_message_comes_again_after_a_renewal
+                the_end_of_an_applications_token_is_announced_and_it_is_replaced_in_time
+                an_applications_token_that_expires_stops_the_client_until_there_is_another
+                what_is_no_token_is_refused_and_disturbs_nothing
+                a_device_with_a_key_takes_no_token
+            }
+            retry {
+                none_tries_once
+                immediate_waits_the_shortest_delay
+                interval_waits_the_same_each_time
+                linear_backoff_adds_the_same_each_time_up_to_the_maximum
+                exponential_backoff_doubles_up_to_the_maximum
+                jitter_takes_a_random_part_off_each_delay
+                random_waits_up_to_the_initial_delay
+                with_every_policy_but_none_the_first_attempt_after_a_drop_is_immediate
+                connections_that_do_not_last_wait_longer_each_time_and_one_that_does_starts_anew
+                after_the_limit_the_client_stops_until_it_is_told_to_reconnect
+                a_new_policy_revives_a_client_that_stopped_at_the_limit
+                a_new_policy_ends_the_wait_of_the_old_one
+                a_port_on_which_nobody_listens_is_tried_again
+            }
+            options {
+                retry_interval_and_maximum_apply_to_the_next_failure
+                message_timeout_applies_to_messages_sent_afterwards
+                sas_token_lifetime_applies_to_the_next_token
+                keepalive_applies_to_the_next_connection
+                connect_timeout_applies_to_the_next_connection
+                what_is_no_option_or_out_of_range_is_named_and_changes_nothing
+            }
         }
     };
 }
