@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use iothub_core::ConnectionState::{Connected, Connecting, Ready, Renewing, Stopped};
 use iothub_core::{ConnectionErrorKind, ConnectionStatus, ConnectionStatusReason, CredentialError, Event, Feature};
-use iothub_emulator::{C2dMessage, Config, DeviceAuth, DisconnectReason, MethodCall, RefusalReason};
+use iothub_emulator::{C2dMessage, Config, DeviceAuth, DisconnectReason, MethodCall};
 use serde_json::json;
 
 use crate::bench::{Bench, DEVICE};
@@ -222,7 +222,7 @@ pub(crate) fn an_applications_token_that_expires_stops_the_client_until_there_is
     program.reconnect();
     program.until_status(Stopped, told);
     assert_eq!((program.outcome(id), record::connections(&bench)), (None, 1));
-    assert_eq!(record::refusals(&bench), [const { RefusalReason::Fault }; 0]);
+    assert!(record::refusals(&bench).is_empty(), "{:?}", record::refusals(&bench));
     program.set_shared_access_signature(token(&bench)).expect("it is a token");
     program.until_confirmed(&[id]);
     assert_eq!(record::stored(&bench), ["first", "kept"]);
