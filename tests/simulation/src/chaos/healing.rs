@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use iothub_core::{ConnectionState, Feature, SendStatus};
+use iothub_emulator::LockExpiry;
 use serde_json::json;
 
 use super::DEVICE;
@@ -49,7 +50,7 @@ impl Application {
     }
 
     /// Takes everything back that is wrong, and handles from now on what comes at once.
-    pub(super) fn heal(&mut self) {
+    pub(super) fn heal(&mut self, lock_expiry: LockExpiry) {
         self.sim.note("everything heals");
         self.is_healed = true;
         self.sim.hub().clear_faults();
@@ -59,6 +60,13 @@ impl Application {
         }
         self.sim.set_path(Path::default());
         self.enable_device(true);
+        if lock_expiry == LockExpiry::Hold {
+            // Such a hub delivers what was abandoned after a reconnect, and at no other time.
+            self.sim.note("hub: ends the connection");
+            if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
+                self.ledger.violate(error.to_string());
+            }
+        }
         self.set_hub_clock(0);
         self.ledger.reconnects.push(self.now());
         let retry = self.client.retry_policy().with_limit(Duration::MAX);

@@ -254,15 +254,7 @@ impl Mishaps {
 
 fn inject(application: &mut Application, fault: Fault) {
     application.sim.note(format!("hub: waits with {fault:?}"));
-    let loses = matches!(
-        fault,
-        Fault::HalfOpen
-            | Fault::TwinReply(_)
-            | Fault::LateMethod { .. }
-            | Fault::WithholdConnack
-            | Fault::DelayConnack { .. }
-    );
-    if loses {
+    if fault == Fault::HalfOpen {
         silence_begins(application);
     }
     application.sim.hub().inject(fault);

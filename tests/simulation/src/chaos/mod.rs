@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use iothub_emulator::{Config, LockExpiry, OutOfOrderPuback};
+
 use crate::sim::Sim;
 use application::Application;
 use mishaps::Mishaps;
@@ -62,8 +64,10 @@ impl std::fmt::Display for Report {
 
 /// Runs a seed.
 pub fn chaos(seed: u64) -> Report {
-    let sim = Sim::new(seed);
-    let run = catch_unwind(AssertUnwindSafe(|| run(seed, &sim)));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let lock_expiry = if random.u8(0..4) == 0 { LockExpiry::Hold } else { LockExpiry::Redeliver };
+    let sim = Sim::with_hub(seed, hub_settings(lock_expiry, &mut random));
+    let run = catch_unwind(AssertUnwindSafe(|| run(&sim, lock_expiry, &mut random)));
     let (violations, mishaps, covered) = match run {
         Ok(done) => done,
         Err(panic) => {
@@ -75,25 +79,34 @@ pub fn chaos(seed: u64) -> Report {
     Report { seed, events: narrator::events(&sim, DEVICE), violations, mishaps, covered }
 }
 
+/// Where it is not certain what the real hub does, seeds differ.
+fn hub_settings(lock_expiry: LockExpiry, random: &mut fastrand::Rng) -> Config {
+    let order = [OutOfOrderPuback::Ignore, OutOfOrderPuback::Accept];
+    Config::new()
+        .with_sas_grace(Duration::ZERO)
+        .with_lock_expiry(lock_expiry)
+        .with_out_of_order_puback(order[random.usize(0..2)])
+        .with_release_on_disconnect(random.u8(0..4) > 0)
+}
+
 type Findings = (Vec<String>, BTreeMap<String, u32>, BTreeMap<&'static str, u64>);
 
-fn run(seed: u64, sim: &Sim) -> Findings {
-    let mut random = fastrand::Rng::with_seed(seed);
+fn run(sim: &Sim, lock_expiry: LockExpiry, random: &mut fastrand::Rng) -> Findings {
     let mut application = Application::start(sim, random.fork());
     let mut mishaps = Mishaps::new(MISHAPS, random.fork());
     let mut left = (OPERATIONS, MISHAPS);
     while left != (0, 0) {
         if random.usize(0..left.0 + left.1) < left.0 {
             left.0 -= 1;
-            operations::any(&mut application, &mut random);
+            operations::any(&mut application, random);
         } else {
             left.1 -= 1;
             mishaps.next(&mut application);
         }
-        application.run_for(operations::pause(&mut random));
+        application.run_for(operations::pause(random));
     }
 
-    application.heal();
+    application.heal(lock_expiry);
     if !application.run_until(HEALING, Application::is_settled) {
         let what = application.what_is_unsettled();
         application.ledger.violate(format!("after healing, {} s were not enough: {what}", HEALING.as_secs()));

@@ -30,7 +30,7 @@ pub(super) fn any(application: &mut Application, random: &mut fastrand::Rng) {
     match random.u8(0..100) {
         0..36 => send(application, random),
         36..50 => send_letters(application, random),
-        50..60 => report(application, random),
+        50..60 => reports(application, random),
         60..70 => change_desired(application, random),
         70..76 => application.get_twin(random.bool()),
         76..88 => call_method(application, random),
@@ -65,6 +65,13 @@ fn send_letters(application: &mut Application, random: &mut fastrand::Rng) {
             return application.ledger.violate(format!("the hub does not take {id}: {error}"));
         }
         application.ledger.letters.push(Letter { id, body });
+    }
+}
+
+/// Patches that are under way together.
+fn reports(application: &mut Application, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(1..=3) {
+        report(application, random);
     }
 }
 
