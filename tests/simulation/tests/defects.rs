@@ -55,10 +55,8 @@ fn pass(sim: &Sim, client: &mut DeviceClient, time: Duration) -> Vec<Event> {
 
 #[test]
 fn the_client_sleeps_while_a_twin_request_waits_for_its_subscription() {
-    let asks: [fn(&mut DeviceClient); 2] = [
-        |client| drop(client.get_twin_tracked().unwrap()),
-        |client| client.subscribe(Feature::DesiredProperties).unwrap(),
-    ];
+    let asks: [fn(&mut DeviceClient); 2] =
+        [|client| client.get_twin(|_, _| {}).unwrap(), |client| client.subscribe(Feature::DesiredProperties).unwrap()];
     for ask in asks {
         let sim = Sim::new(1);
         let mut client = ready(&sim, &[], Duration::from_secs(3600));
