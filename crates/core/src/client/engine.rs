@@ -30,6 +30,7 @@ impl<K> Outbox<K> {
         self.awaits_slice = false;
         self.transport.do_work(now);
         self.collect(now);
+        self.leave_when_drained(now);
         // An acknowledgement of something forgotten makes room without an event.
         if self.window_is_full {
             self.submit_telemetry(now);

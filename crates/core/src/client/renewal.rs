@@ -23,9 +23,15 @@ impl<K> Outbox<K> {
             self.renewal_wanted = false;
             self.due.push_back(Due::Event(Event::Status(change)));
         }
+        self.leave_when_drained(now);
+    }
+
+    /// Ends the connection that is to be replaced as soon as nothing is under way, or its time is up.
+    pub(super) fn leave_when_drained(&mut self, now: Now) {
         if self.connection.drain_until().is_some_and(|until| until <= now.mono || self.is_drained()) {
             self.connection.leaves();
             self.transport.disconnect(self.slot, now);
+            self.awaits_slice = true;
         }
     }
 

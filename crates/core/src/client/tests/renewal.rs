@@ -68,6 +68,21 @@ fn what_is_under_way_ends_first_and_what_is_sent_meanwhile_waits() {
 }
 
 #[test]
+fn draining_ends_with_the_last_outcome_and_the_client_goes_on_at_once() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    client.send_event("flying").unwrap();
+    client.do_work();
+    let flying = fake.telemetry()[0].0;
+    fake.advance(RENEWAL);
+    client.do_work();
+    fake.confirms(flying);
+    client.do_work();
+    assert_eq!(fake.calls(), [Call::Disconnect]);
+    assert!(fake.is_due(&client), "the goodbye waits for the next slice");
+}
+
+#[test]
 fn draining_ends_after_ten_seconds_and_what_had_no_outcome_is_sent_again() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
