@@ -1,4 +1,4 @@
-//! The first thing to run: a device sends telemetry and receives a message.
+//! The first thing to run: a device sends telemetry, receives a message, follows its twin and answers a method.
 //!
 //! ```sh
 //! cargo run --example quickstart
@@ -12,14 +12,19 @@
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use iothub_client::{ConnectionState, CreateError, DeviceClient, Event, Feature, Message, Protocol, StatusChange};
-use iothub_emulator::{C2dMessage, Emulator};
+use iothub_client::{
+    ConnectionState, CreateError, DeviceClient, Event, Feature, Message, Protocol, SendStatus, StatusChange, TwinUpdate,
+};
+use iothub_emulator::{C2dMessage, Emulator, Hub, MethodCall};
+use serde_json::{Value, json};
 
 /// How long the whole story may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-const READINGS: u32 = 3;
+const DEVICE: &str = "thermostat";
+const READINGS: usize = 3;
 
 fn main() -> ExitCode {
     match run() {
@@ -40,7 +45,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         Ok(text) => (text, std::env::var("IOTHUB_TRUSTED_CERTS").ok().map(std::fs::read_to_string).transpose()?, None),
         Err(_) => {
             let emulator = Emulator::start()?;
-            let device = emulator.create_device("thermostat")?;
+            let device = emulator.create_device(DEVICE)?;
             println!("hub:    a local hub listens on {}", emulator.mqtt_address());
             // The port of a local hub is not the standard one; a gateway's name may carry it.
             let gateway = format!("{}:{}", emulator.host_name(), emulator.mqtt_address().port());
@@ -57,7 +62,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     println!("device: created, over {protocol}; nothing is on the wire yet");
 
     client.set_connection_status_callback(|change, _| println!("device: {}", in_words(&change)));
-    client.subscribe(Feature::CloudToDevice);
+    for feature in [Feature::CloudToDevice, Feature::DesiredProperties, Feature::Methods] {
+        client.subscribe(feature)?;
+    }
     for number in 1..=READINGS {
         let message = Message::new(format!(r#"{{"temperature":{}}}"#, 20 + number))
             .with_content_type("application/json")?
@@ -70,30 +77,27 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     println!("device: {READINGS} readings are queued");
 
+    // The back end lives in a thread of its own and wakes the device's loop when it is done.
+    let back_end = emulator.as_ref().map(|emulator| {
+        let (hub, waker) = (emulator.hub(), client.waker());
+        std::thread::spawn(move || {
+            let story = back_end(&hub).map_err(|error| error.to_string());
+            waker.wake();
+            story
+        })
+    });
+
     // The loop of every program: work, look at what happened, sleep until there is work again.
     let deadline = Instant::now() + PATIENCE;
-    let mut asked = false;
-    let mut received = 0;
+    let mut twin_has_come = false;
     loop {
         client.do_work();
         while let Some(event) = client.next_event() {
-            if let Event::Message(message) = event {
-                println!("device: the hub says {:?}", String::from_utf8_lossy(message.payload()));
-                message.complete();
-                received += 1;
-            }
+            twin_has_come |= matches!(event, Event::Twin(_));
+            handle(event, &mut client)?;
         }
-        if client.connection_state() == ConnectionState::Ready && !asked {
-            asked = true;
-            match &emulator {
-                Some(hub) => {
-                    hub.send_c2d("thermostat", C2dMessage::new("Is it warm enough?"))?;
-                    println!("hub:    a message for the device is queued");
-                }
-                None => println!("device: waiting for a cloud-to-device message; send one from your hub's portal"),
-            }
-        }
-        if received > 0 && client.stats().delivered == u64::from(READINGS) {
+        let device_is_done = client.send_status() == SendStatus::Idle && twin_has_come;
+        if device_is_done && back_end.as_ref().is_none_or(JoinHandle::is_finished) {
             break;
         }
         if Instant::now() >= deadline {
@@ -101,16 +105,70 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
         client.wait(deadline.saturating_duration_since(Instant::now()));
     }
-
-    client.close(Duration::from_secs(5));
-    if let Some(hub) = emulator {
-        for record in hub.telemetry("thermostat") {
-            println!("hub:    stored {}", String::from_utf8_lossy(&record.body));
-        }
-        hub.wait_until(PATIENCE, "the message to be completed", |hub| !hub.c2d_outcomes("thermostat").is_empty())?;
-        println!("hub:    the message for the device is completed and gone from its queue");
+    if let Some(thread) = back_end {
+        thread.join().map_err(|_| "the back end panicked")??;
     }
+    client.close(Duration::from_secs(5));
     println!("All is well.");
+    Ok(())
+}
+
+/// The device's side of the story.
+fn handle(event: Event, client: &mut DeviceClient) -> Result<(), Box<dyn Error>> {
+    match event {
+        Event::Message(message) => {
+            println!("device: the hub says {:?}", String::from_utf8_lossy(message.payload()));
+            message.complete();
+        }
+        Event::Twin(update) => {
+            // The whole twin has the desired properties under a name, a change is the properties themselves.
+            let json: Value = serde_json::from_slice(update.json())?;
+            let desired = match update {
+                TwinUpdate::Full(_) => &json["desired"],
+                _ => &json,
+            };
+            println!("device: desired properties: {desired}");
+            if let Some(interval) = desired["interval"].as_u64() {
+                report(client, interval)?;
+            }
+        }
+        Event::Method(request) => {
+            println!("device: method {:?} is called", request.name());
+            request.respond(200, r#"{"rebooting":true}"#)?;
+        }
+        other => println!("device: {other:?}"),
+    }
+    Ok(())
+}
+
+/// Tells the hub which interval the device uses now.
+fn report(client: &mut DeviceClient, interval: u64) -> Result<(), Box<dyn Error>> {
+    client.send_reported_state_with(json!({ "interval": interval }).to_string(), |outcome, _| match outcome {
+        Ok(_) => println!("device: the hub has stored the reported properties"),
+        Err(error) => println!("device: {error}"),
+    })?;
+    Ok(())
+}
+
+/// The other side of the story, where the hub is our own: what a program in the cloud would do.
+fn back_end(hub: &Hub) -> Result<(), Box<dyn Error>> {
+    for record in hub.wait_for_telemetry(DEVICE, READINGS, PATIENCE)? {
+        println!("hub:    stored {}", String::from_utf8_lossy(&record.body));
+    }
+
+    hub.send_c2d(DEVICE, C2dMessage::new("Is it warm enough?"))?;
+    println!("hub:    a message for the device is queued");
+    hub.wait_until(PATIENCE, "the message to be completed", |hub| !hub.c2d_outcomes(DEVICE).is_empty())?;
+    println!("hub:    the device has completed it");
+
+    hub.patch_desired(DEVICE, json!({ "interval": 5 }))?;
+    println!("hub:    the device should report every 5 s");
+    let twin = hub.wait_for_reported(DEVICE, PATIENCE, |reported| reported["interval"] == 5)?;
+    println!("hub:    the device reports {}", twin.reported);
+
+    println!("hub:    the device should reboot");
+    let result = hub.invoke_method(DEVICE, MethodCall::new("reboot").connect_timeout(PATIENCE))?;
+    println!("hub:    the device answers {}: {}", result.status, result.payload);
     Ok(())
 }
 
@@ -118,7 +176,7 @@ fn in_words(change: &StatusChange) -> String {
     match (change.state, &change.error, change.next_attempt_in) {
         (ConnectionState::Connecting, ..) => format!("connecting, attempt {}", change.attempt),
         (ConnectionState::Connected, ..) => "connected: the hub knows the device".to_owned(),
-        (ConnectionState::Ready, ..) => "ready: messages from the hub will arrive".to_owned(),
+        (ConnectionState::Ready, ..) => "ready: what the hub sends will arrive".to_owned(),
         (ConnectionState::Waiting, Some(error), Some(delay)) => format!("{error}; trying again in {delay:?}"),
         (ConnectionState::Closed, ..) => "closed".to_owned(),
         (state, Some(error), _) => format!("{state:?}: {error}"),

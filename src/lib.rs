@@ -12,7 +12,7 @@
 //! let connection_string = std::env::var("IOTHUB_DEVICE_CONNECTION_STRING")?;
 //! let mut client = DeviceClient::create_from_connection_string(&connection_string, &Mqtt::new())?;
 //!
-//! client.subscribe(Feature::CloudToDevice);
+//! client.subscribe(Feature::CloudToDevice)?;
 //! client.send_event_with(r#"{"temperature":21.5}"#, |outcome, _| match outcome {
 //!     Ok(()) => println!("the hub has it"),
 //!     Err(undelivered) => println!("{undelivered}"),

@@ -107,6 +107,7 @@ fn an_expired_token_is_named_by_our_own_clock() {
     let token = "SharedAccessSignature sr=localhost%2Fdevices%2Fdev-1&sig=Z2VoZWlt&se=1700003600";
     let change = refused(&hub, &format!("DeviceId=dev-1;SharedAccessSignature={token}"));
     assert_eq!(text(&change, &["Z2VoZWlt"]), promised("Expired token"));
+    assert_eq!(change.reason, ConnectionStatusReason::ExpiredSasToken);
     assert_eq!(hub.activity("dev-1"), [], "an expired token was sent");
 }
 

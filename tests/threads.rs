@@ -40,7 +40,7 @@ fn session(hub: &Hub, device: &str) {
         .trusted_certs(hub.ca_pem())
         .build(&Mqtt::new())
         .unwrap();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     client.send_event("hello").unwrap();
     hub.send_c2d(device, C2dMessage::new("welcome")).unwrap();
     let limit = Instant::now() + LIMIT;

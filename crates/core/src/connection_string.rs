@@ -254,11 +254,15 @@ fn check_id(key: &'static str, id: &str) -> Result<(), ConnectionStringError> {
     Ok(())
 }
 
-/// An unknown key may be a secret that lost its `SharedAccessKey=`; its beginning is enough to find it.
+/// The length of the longest known key, `SharedAccessSignature`.
+const LONGEST_KEY: usize = 21;
+
+/// An unknown key may be a secret that lost its `SharedAccessKey=`: of one that is longer than any known key, the
+/// beginning is enough to find it. (The shortest device key has 16 bytes, so 22 characters before its `==`.)
 fn shorten(key: &str) -> String {
-    match key.char_indices().nth(24) {
-        Some(_) => format!("{}...", key.chars().take(8).collect::<String>()),
-        None => key.to_owned(),
+    match key.chars().count() > LONGEST_KEY {
+        true => format!("{}...", key.chars().take(8).collect::<String>()),
+        false => key.to_owned(),
     }
 }
 
@@ -336,5 +340,7 @@ mod tests {
         assert!(!format!("{parsed:?}").contains("c2VjcmV0"));
         let lost = error("HostName=h;DeviceId=d;c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0=");
         assert!(!format!("{lost} {lost:?}").contains("c2VjcmV0c2VjcmV0"), "{lost}");
+        let shortest = error("HostName=h;DeviceId=d;c2hvcnQga2V5IG9mIDE2IQ==");
+        assert!(!shortest.to_string().contains("c2hvcnQga2V5IG9mIDE2IQ"), "{shortest}");
     }
 }

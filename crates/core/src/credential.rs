@@ -42,6 +42,11 @@ pub enum CredentialError {
     /// The connection string says `x509=true`, but no certificate was given.
     #[error("the connection string says x509=true, but no certificate was given: set `certificate` on the builder")]
     CertificateMissing,
+    /// A token was to be replaced, but the client does not use one that was given to it.
+    #[error(
+        "this client signs its own tokens or uses a certificate; only a client with a SharedAccessSignature takes another"
+    )]
+    NotASignature,
     /// A certificate was given, but the connection string authenticates otherwise.
     #[error("a certificate was given, but the connection string has a key or a token: use x509=true instead of them")]
     CertificateUnexpected,

@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
+use std::time::SystemTime;
 
 use crate::incoming::IncomingMessage;
 use crate::message::Message;
+use crate::method::MethodRequest;
 use crate::status::StatusChange;
 use crate::transport::{Disposition, Feature, OpId, Unsupported};
+use crate::twin::{PatchError, Reported, Twin, TwinError, TwinUpdate};
 
 /// Something that happened and that no callback was set for.
 #[derive(Debug)]
@@ -17,6 +20,30 @@ pub enum Event {
     Status(StatusChange),
     /// A cloud-to-device message arrived.
     Message(IncomingMessage),
+    /// The whole twin, or a change of its desired properties.
+    Twin(TwinUpdate),
+    /// A twin that was asked for with `get_twin_tracked`.
+    TwinReceived {
+        /// What `get_twin_tracked` returned.
+        id: OpId,
+        /// The twin, or why there is none.
+        outcome: Result<Twin, TwinError>,
+    },
+    /// The hub's answer to `send_reported_state_tracked`.
+    ReportedState {
+        /// What `send_reported_state_tracked` returned.
+        id: OpId,
+        /// Stored, or why not.
+        outcome: Result<Reported, TwinError>,
+    },
+    /// A direct method is called.
+    Method(MethodRequest),
+    /// The shared access signature that was given to the client expires soon: give it another with
+    /// `set_shared_access_signature`, else it stops then.
+    TokenExpiring {
+        /// When it expires.
+        at: SystemTime,
+    },
     /// A message sent with `send_event_tracked` has its outcome.
     Confirmation {
         /// What `send_event_tracked` returned.
@@ -38,6 +65,13 @@ pub enum Event {
         message_id: Option<String>,
         /// How it was settled.
         disposition: Disposition,
+    },
+    /// A direct method was answered after the connection that the call came on was gone, so the caller was not told.
+    StaleMethodResponse {
+        /// The method's name.
+        name: String,
+        /// The status of the answer.
+        status: i32,
     },
 }
 
@@ -68,6 +102,26 @@ pub enum RefusedReason {
     )]
     TooManyBytes {
         /// The size of the message.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// As many twin requests are under way as may be.
+    #[error("{limit} twin requests are under way, the limit: wait for their outcomes")]
+    TooManyTwinRequests {
+        /// The limit.
+        limit: usize,
+    },
+    /// The reported properties cannot be sent.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The answer to a direct method is not JSON.
+    #[error("the answer to a direct method must be JSON: {0}")]
+    NotJson(String),
+    /// The answer to a direct method is too large.
+    #[error("the answer to a direct method has {size} bytes, the hub takes {limit}")]
+    MethodResponseTooLarge {
+        /// Its size.
         size: usize,
         /// The limit.
         limit: usize,
@@ -124,39 +178,63 @@ pub enum UndeliveredReason {
     Rejected(String),
 }
 
-/// The most [`Event::StaleSettlement`] and [`Event::SubscriptionRefused`] events kept unread; older ones go, and
-/// remain counted in the statistics.
+/// The most notices (answers that came too late, refused subscriptions, an expiring token) kept unread; older ones go,
+/// and late answers remain counted in the statistics.
 const MAX_NOTICES: usize = 100;
 
-/// Events that wait to be read. Bounded: status events coalesce per state, notices are capped, confirmations take
-/// room in the telemetry queue, and unread messages stop their transport.
+/// The most changes of the desired properties kept unread; more are replaced by the whole twin.
+const MAX_TWIN_PATCHES: usize = 16;
+
+/// Events that wait to be read. Bounded: status events coalesce per state, twin changes to the whole twin, notices are
+/// capped, confirmations take room in their lanes, unread methods are limited, and unread messages stop their transport.
 #[derive(Default)]
 pub(crate) struct EventQueue {
     events: VecDeque<Event>,
     notices: usize,
+    twin_patches: usize,
 }
 
 impl EventQueue {
     pub(crate) fn push(&mut self, event: Event) {
         let event = match event {
             Event::Status(change) => Event::Status(self.replace_same_state(change)),
-            Event::StaleSettlement { .. } | Event::SubscriptionRefused { .. } => {
+            notice if is_notice(&notice) => {
                 self.notices += 1;
                 if self.notices > MAX_NOTICES {
                     self.remove_first(is_notice);
                     self.notices -= 1;
                 }
-                event
+                notice
             }
             other => other,
         };
         self.events.push_back(event);
     }
 
+    /// Adds a twin update. `false` if too many changes wait to be read: they are gone, and the whole twin must come.
+    pub(crate) fn push_twin(&mut self, update: TwinUpdate) -> bool {
+        if matches!(update, TwinUpdate::Full(_)) || self.twin_patches == MAX_TWIN_PATCHES {
+            // The whole twin stands for everything before it.
+            self.events.retain(|event| !matches!(event, Event::Twin(_)));
+            let overflow = matches!(update, TwinUpdate::Patch(_));
+            self.twin_patches = 0;
+            if overflow {
+                return false;
+            }
+        } else {
+            self.twin_patches += 1;
+        }
+        self.events.push_back(Event::Twin(update));
+        true
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
         if is_notice(&event) {
             self.notices -= 1;
+        }
+        if matches!(event, Event::Twin(TwinUpdate::Patch(_))) {
+            self.twin_patches -= 1;
         }
         Some(event)
     }
@@ -177,7 +255,13 @@ impl EventQueue {
 }
 
 fn is_notice(event: &Event) -> bool {
-    matches!(event, Event::StaleSettlement { .. } | Event::SubscriptionRefused { .. })
+    matches!(
+        event,
+        Event::StaleSettlement { .. }
+            | Event::StaleMethodResponse { .. }
+            | Event::SubscriptionRefused { .. }
+            | Event::TokenExpiring { .. }
+    )
 }
 
 #[cfg(test)]

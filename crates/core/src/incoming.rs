@@ -1,13 +1,13 @@
-//! A received message in the application's hands, and the way its answer takes back to the client.
+//! A received message in the application's hands.
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::sync::Arc;
 
+use crate::answers::{Answer, AnswerKind, Answers};
 use crate::event::Refused;
 use crate::message::Message;
-use crate::transport::{Capabilities, Delivery, Disposition, Unsupported};
+use crate::transport::{Delivery, Disposition, Unsupported};
 
 /// A cloud-to-device message, to be answered once: [`complete`](Self::complete), [`abandon`](Self::abandon) or
 /// [`reject`](Self::reject).
@@ -85,7 +85,8 @@ impl IncomingMessage {
     fn answer(&mut self, disposition: Disposition) {
         if let Some(answers) = self.answers.take() {
             let message_id = self.message.message_id().map(str::to_owned);
-            answers.push(Answer { delivery: self.delivery, disposition, message_id });
+            let what = AnswerKind::Settlement { disposition, message_id };
+            answers.push(Answer { delivery: self.delivery, what });
         }
     }
 }
@@ -107,37 +108,5 @@ impl Drop for IncomingMessage {
 impl fmt::Debug for IncomingMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IncomingMessage").field("message", &self.message).field("delivery", &self.delivery).finish()
-    }
-}
-
-/// An answer on its way to the transport.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) delivery: Delivery,
-    pub(crate) disposition: Disposition,
-    pub(crate) message_id: Option<String>,
-}
-
-/// Where answers wait for the next `do_work`; shared by the client and every message it handed out.
-pub(crate) struct Answers {
-    waiting: Mutex<Vec<Answer>>,
-    waker: Waker,
-    transport: &'static str,
-    dispositions: &'static [Disposition],
-}
-
-impl Answers {
-    pub(crate) fn new(waker: Waker, capabilities: &Capabilities) -> Self {
-        Self { waiting: Mutex::default(), waker, transport: capabilities.name, dispositions: capabilities.dispositions }
-    }
-
-    fn push(&self, answer: Answer) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
-        self.waker.wake_by_ref();
-    }
-
-    /// Moves the answers so far to the end of `out`.
-    pub(crate) fn take(&self, out: &mut impl Extend<Answer>) {
-        out.extend(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
     }
 }

@@ -4,6 +4,7 @@
 //! connection's life with its retries, and the [`Transport`] trait that protocols implement. It has no sockets, no
 //! TLS, no runtime and no clock of its own; users reach it through the facade crate `iothub-client`.
 
+mod answers;
 mod client;
 mod connection_error;
 mod connection_string;
@@ -13,15 +14,19 @@ mod endpoint;
 mod event;
 mod identity;
 mod incoming;
+mod json;
+mod lane;
 pub mod limits;
 mod message;
+mod method;
+mod options;
 mod platform;
-mod queue;
 mod retry;
 mod secret;
 mod status;
 mod timestamp;
 mod transport;
+mod twin;
 
 pub use client::{Client, ClientBuilder, Device, DeviceClient, Outbox, Stats, Waits, wait_any};
 pub use connection_error::{ConnectStage, ConnectionError, ConnectionErrorKind};
@@ -33,11 +38,14 @@ pub use event::{Event, Refused, RefusedReason, Undelivered, UndeliveredReason};
 pub use identity::Identity;
 pub use incoming::IncomingMessage;
 pub use message::{Message, MessageError, SystemProperty};
+pub use method::MethodRequest;
+pub use options::{ClientOption, OptionError, TransportOption};
 pub use platform::{Now, Platform, Readiness};
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
 pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
 pub use transport::{
-    Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Registration, Slot, Submit, Transport,
-    TransportEvent, Unsupported,
+    Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Registration, Renewal, Reply, Slot,
+    Submit, Transport, TransportEvent, Unsupported,
 };
+pub use twin::{DesiredPatch, PatchError, Reported, Twin, TwinError, TwinUpdate};

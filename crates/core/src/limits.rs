@@ -15,3 +15,9 @@ pub const MAX_MESSAGE_ID: usize = 128;
 
 /// The shortest life of a shared access signature that the client makes (C SDK, `MIN_SAS_EXPIRY_TIME`), in seconds.
 pub const MIN_TOKEN_LIFETIME_SECS: u64 = 5;
+
+/// The largest desired or reported section of a twin, and so the largest patch, in bytes: 32 KiB (quotas).
+pub const MAX_TWIN_SECTION: usize = 32 * 1024;
+
+/// The largest payload of a direct method, either way, in bytes: 128 KiB (*Understand and invoke direct methods*).
+pub const MAX_METHOD_PAYLOAD: usize = 128 * 1024;

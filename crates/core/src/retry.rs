@@ -10,15 +10,30 @@ pub enum RetryPolicy {
     /// Connect once; when that fails or the connection drops, stop.
     #[doc(alias = "IOTHUB_CLIENT_RETRY_NONE")]
     None,
+    /// Always the shortest delay, [`MIN_DELAY`]. The C SDK tries on every `DoWork`, which storms the hub.
+    #[doc(alias = "IOTHUB_CLIENT_RETRY_IMMEDIATE")]
+    Immediate,
+    /// Always the initial delay; the maximum does not apply.
+    #[doc(alias = "IOTHUB_CLIENT_RETRY_INTERVAL")]
+    Interval,
+    /// The initial delay times the number of attempts, up to the maximum.
+    #[doc(alias = "IOTHUB_CLIENT_RETRY_LINEAR_BACKOFF")]
+    LinearBackoff,
+    /// Double the delay with each attempt, up to the maximum.
+    #[doc(alias = "IOTHUB_CLIENT_RETRY_EXPONENTIAL_BACKOFF")]
+    ExponentialBackoff,
     /// Double the delay with each attempt up to the maximum, less a random part. The default.
     #[doc(alias = "IOTHUB_CLIENT_RETRY_EXPONENTIAL_BACKOFF_WITH_JITTER")]
     ExponentialBackoffWithJitter,
+    /// A random delay up to the initial one.
+    #[doc(alias = "IOTHUB_CLIENT_RETRY_RANDOM")]
+    Random,
 }
 
 /// A retry policy with its parameters.
 ///
-/// The first attempt after a drop is immediate; the one after `n` attempts waits `initial_delay * 2^(n-1)`, at most
-/// `max_delay`. A connection that lasts shorter than `max_delay` does not start the sequence anew, except that the
+/// The first attempt after a drop is immediate; the one after `n` attempts waits as the policy says, at least
+/// [`MIN_DELAY`]. A connection that lasts shorter than `max_delay` does not start the sequence anew, except that the
 /// first such drop is answered at once: so two programs with one device id, which drop each other's connection,
 /// slow down instead of storming the hub.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +41,14 @@ pub enum RetryPolicy {
 pub struct RetryConfig {
     /// How delays grow.
     pub policy: RetryPolicy,
-    /// The first delay that is not zero. Default 1 s, at least 100 ms. C option `retry_interval_sec`.
+    /// The first delay that is not zero. Default 1 s for the exponential policies and 5 s for the others, as in the C
+    /// SDK. C option `retry_interval_sec`.
     pub initial_delay: Duration,
     /// The longest delay. Default 30 s. C option `retry_max_delay_secs`.
     pub max_delay: Duration,
-    /// Which part of each delay is random: 0.0 makes delays exact, 1.0 spreads them down to [`MIN_DELAY`]. Default 0.5
-    /// ("equal jitter"), so that a fleet that lost the hub together does not come back together.
+    /// Which part of each delay is random with `ExponentialBackoffWithJitter`: 0.0 makes delays exact, 1.0 spreads them
+    /// down to [`MIN_DELAY`]. Default 0.5 ("equal jitter"), so that a fleet that lost the hub together does not come
+    /// back together; the C SDK's 5 % vanish in whole seconds.
     pub jitter: f64,
     /// For how long an outage is retried; `None`, the default, is without limit.
     pub limit: Option<Duration>,
@@ -45,7 +62,10 @@ impl RetryConfig {
     pub fn new(policy: RetryPolicy) -> Self {
         Self {
             policy,
-            initial_delay: Duration::from_secs(1),
+            initial_delay: match policy {
+                RetryPolicy::ExponentialBackoff | RetryPolicy::ExponentialBackoffWithJitter => Duration::from_secs(1),
+                _ => Duration::from_secs(5),
+            },
             max_delay: Duration::from_secs(30),
             jitter: 0.5,
             limit: None,
@@ -77,9 +97,19 @@ impl RetryConfig {
         if attempts == 0 {
             return Duration::ZERO;
         }
-        let factor = 2u32.saturating_pow(attempts - 1);
-        let full = self.initial_delay.saturating_mul(factor).min(self.max_delay);
-        full.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * random).max(MIN_DELAY)
+        let doubled = 2u32.saturating_pow(attempts - 1);
+        let exponential = self.initial_delay.saturating_mul(doubled).min(self.max_delay);
+        let delay = match self.policy {
+            RetryPolicy::None | RetryPolicy::Immediate => Duration::ZERO,
+            RetryPolicy::Interval => self.initial_delay,
+            RetryPolicy::LinearBackoff => self.initial_delay.saturating_mul(attempts).min(self.max_delay),
+            RetryPolicy::ExponentialBackoff => exponential,
+            RetryPolicy::ExponentialBackoffWithJitter => {
+                exponential.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * random)
+            }
+            RetryPolicy::Random => self.initial_delay.mul_f64(random),
+        };
+        delay.max(MIN_DELAY)
     }
 }
 
@@ -125,6 +155,11 @@ impl Retry {
         &self.config
     }
 
+    /// Changes the parameters; the count of attempts goes on.
+    pub(crate) fn adjust(&mut self, config: RetryConfig) {
+        self.config = config;
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -156,9 +191,7 @@ impl Retry {
         match self.config.policy {
             RetryPolicy::None => Decision::Stop,
             _ if too_long => Decision::Stop,
-            RetryPolicy::ExponentialBackoffWithJitter => {
-                Decision::After(self.config.delay(self.attempts, self.random.f64()))
-            }
+            _ => Decision::After(self.config.delay(self.attempts, self.random.f64())),
         }
     }
 }
@@ -187,6 +220,21 @@ mod tests {
     fn without_jitter_the_sequence_is_that_of_the_c_sdk() {
         let mut retry = Retry::new(exact());
         assert_eq!(delays(&mut retry, 8, Instant::now()), [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn each_policy_has_the_sequence_of_the_c_sdk() {
+        let sequence = |policy| {
+            let config = RetryConfig::new(policy);
+            (0..8).map(|attempts| config.delay(attempts, 0.5).as_millis()).collect::<Vec<_>>()
+        };
+        use RetryPolicy::*;
+        assert_eq!(sequence(Immediate), [0, 100, 100, 100, 100, 100, 100, 100]);
+        assert_eq!(sequence(Interval), [0, 5000, 5000, 5000, 5000, 5000, 5000, 5000]);
+        assert_eq!(sequence(LinearBackoff), [0, 5000, 10_000, 15_000, 20_000, 25_000, 30_000, 30_000]);
+        assert_eq!(sequence(ExponentialBackoff), [0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        assert_eq!(sequence(ExponentialBackoffWithJitter), [0, 750, 1500, 3000, 6000, 12_000, 22_500, 22_500]);
+        assert_eq!(sequence(Random), [0, 2500, 2500, 2500, 2500, 2500, 2500, 2500]);
     }
 
     #[test]

@@ -62,10 +62,13 @@ pub enum ConnectionState {
     Connected,
     /// Connected, and everything that was subscribed to will arrive.
     Ready,
+    /// The connection is being replaced by one with a new token. What is under way may end first; what is sent
+    /// meanwhile waits. This is planned, and no outage.
+    Renewing,
     /// Not connected; the next attempt is planned.
     Waiting,
-    /// Not connected, and no attempt is planned: the retry policy or a terminal answer of the hub ended them. Left
-    /// by `reconnect` or `set_retry_policy`.
+    /// Not connected, and no attempt is planned: the retry policy, a terminal answer of the hub or the expiry of a
+    /// ready token ended them. Left by `reconnect`, `set_retry_policy` or `set_shared_access_signature`.
     Stopped,
     /// Closed for good.
     Closed,
@@ -75,7 +78,7 @@ impl ConnectionState {
     /// The C SDK's two-valued view.
     pub fn status(self) -> ConnectionStatus {
         match self {
-            Self::Connected | Self::Ready => ConnectionStatus::Authenticated,
+            Self::Connected | Self::Ready | Self::Renewing => ConnectionStatus::Authenticated,
             _ => ConnectionStatus::Unauthenticated,
         }
     }

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::connection_error::ConnectionError;
 use crate::create_error::CreateError;
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::message::Message;
+use crate::options::{OptionError, TransportOption};
 use crate::platform::{Now, Platform, Readiness};
 
 /// Makes transports, and names the platform that they run on; what `MQTT_Protocol` is in C.
@@ -61,12 +64,21 @@ impl Registration {
 pub enum Feature {
     /// Cloud-to-device messages.
     CloudToDevice,
+    /// The answers to twin requests; whoever asks for the twin or reports state needs them.
+    Twin,
+    /// Changes of the twin's desired properties.
+    DesiredProperties,
+    /// Direct methods.
+    Methods,
 }
 
 impl std::fmt::Display for Feature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::CloudToDevice => "cloud-to-device messages",
+            Self::Twin => "twin",
+            Self::DesiredProperties => "desired properties",
+            Self::Methods => "direct methods",
         })
     }
 }
@@ -108,16 +120,26 @@ pub struct Capabilities {
     pub features: &'static [Feature],
     /// Which dispositions exist.
     pub dispositions: &'static [Disposition],
+    /// How a token is replaced before it expires.
+    pub renewal: Renewal,
+}
+
+/// How a transport replaces a token that is about to expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Renewal {
+    /// By a new connection, for which the engine drains the old one.
+    Reconnect,
 }
 
 impl Capabilities {
     /// A transport for one device, without features or dispositions; set the fields that differ.
     pub fn new(name: &'static str) -> Self {
-        Self { name, max_devices: 1, features: &[], dispositions: &[] }
+        Self { name, max_devices: 1, features: &[], dispositions: &[], renewal: Renewal::Reconnect }
     }
 }
 
-/// A delivery that can be settled: opaque to the engine, which only echoes it.
+/// A delivery that can be answered: opaque to the engine, which only echoes it.
 ///
 /// `generation` counts the transport's connections, so that an answer for a dead one is recognised and never put on
 /// the wire of another.
@@ -142,6 +164,19 @@ pub enum Op<'a> {
         /// How.
         disposition: Disposition,
     },
+    /// Ask for the whole twin.
+    TwinGet,
+    /// Send a patch of the reported properties: a JSON object, `null` deletes.
+    TwinReport(&'a [u8]),
+    /// Answer a direct method.
+    MethodResponse {
+        /// Which call.
+        delivery: Delivery,
+        /// The status for the caller.
+        status: i32,
+        /// JSON, or nothing.
+        body: &'a [u8],
+    },
 }
 
 /// What became of a submitted operation.
@@ -156,18 +191,39 @@ pub enum Submit {
     Refused(OpError),
 }
 
+/// The hub's answer to an operation that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done.
+    Ack,
+    /// The twin: `{"desired":{..},"reported":{..}}`.
+    Twin(Bytes),
+    /// The reported properties are stored.
+    Reported {
+        /// Their new version, if the hub told it.
+        version: Option<u64>,
+    },
+}
+
 /// Why an operation failed, other than by the loss of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
     /// The connection that the answer belongs to is gone; the hub delivers the message again.
-    #[error(
-        "the connection that this message came on is gone, so the answer was not sent; the hub delivers the message again"
-    )]
+    #[error("the connection that this came on is gone, so the answer was not sent")]
     Stale,
     /// The hub refused it, and would refuse it again.
     #[error("the hub refused it: {0}")]
     Rejected(String),
+    /// The hub answered with a status that means failure.
+    #[error("the hub answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
+    Status {
+        /// The status, as in HTTP: 400 and up.
+        status: u16,
+        /// What the hub said.
+        detail: String,
+    },
     /// The transport cannot carry it.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
@@ -250,13 +306,24 @@ pub enum TransportEvent {
         /// Which.
         id: OpId,
         /// What became of it.
-        result: Result<(), OpError>,
+        result: Result<Reply, OpError>,
     },
     /// A message arrived.
     Message {
         /// The message.
         message: Message,
         /// How to settle it.
+        delivery: Delivery,
+    },
+    /// The desired properties changed: the changed members and `$version`.
+    DesiredProperties(Bytes),
+    /// A direct method is called.
+    Method {
+        /// Its name.
+        name: String,
+        /// JSON, or nothing.
+        body: Bytes,
+        /// How to answer it.
         delivery: Delivery,
     },
 }
@@ -274,6 +341,11 @@ pub trait Transport: Send {
 
     /// Whether it could carry the operation: exact size, topic length, properties, disposition.
     fn check(&self, op: &Op<'_>) -> Result<(), Unsupported>;
+
+    /// Sets an option of the transport. See [`TransportOption`] for when each takes effect.
+    fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
+        Err(OptionError::NotOfTransport { option: option.name(), transport: self.capabilities().name })
+    }
 
     /// Takes in a device.
     #[doc(alias = "IoTHubTransport_Register")]

@@ -81,7 +81,7 @@ pub enum HubError {
         /// The device.
         device: String,
     },
-    /// 50 messages are pending for this device (403004 DeviceMaximumQueueDepthExceeded; mqtt.md 3).
+    /// 50 messages are pending for this device (403004 DeviceMaximumQueueDepthExceeded; docs/hub-over-mqtt.md 3).
     #[error(
         "403004: {pending} cloud-to-device messages are pending for '{device}' and the limit is {limit}; let the device settle some, or purge the queue"
     )]
@@ -93,7 +93,7 @@ pub enum HubError {
         /// How many may be.
         limit: usize,
     },
-    /// A cloud-to-device message is over 64 KiB, properties included (mqtt.md 3).
+    /// A cloud-to-device message is over 64 KiB, properties included (docs/hub-over-mqtt.md 3).
     #[error("a cloud-to-device message of {size} bytes is over the limit of {limit} (body, property names and values)")]
     MessageTooLarge {
         /// Its size.
@@ -107,6 +107,16 @@ pub enum HubError {
         /// The field.
         field: &'static str,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// A change of a twin breaks its rules (400004; docs/hub-over-mqtt.md 4.3). Nothing was changed.
+    #[error("400004: the {section} of '{device}' cannot be changed so: {problem}")]
+    InvalidTwin {
+        /// The device.
+        device: String,
+        /// `tags` or `desired properties`.
+        section: &'static str,
+        /// Which rule it breaks.
         problem: String,
     },
     /// A key or a certificate could not be made.

@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What stays bare: RFC 3986 unreserved, which every SDK can decode (mqtt.md 2.2). `$` becomes `%24`: the C SDK compares that text byte for byte.
+/// What stays bare: RFC 3986 unreserved, which every SDK can decode (docs/hub-over-mqtt.md 2.2). `$` becomes `%24`: the C SDK compares that text byte for byte.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Upper-case hex escapes for everything but unreserved characters.

@@ -3,8 +3,9 @@
 //! [`Emulator::start`] gives a hub on a free port of 127.0.0.1 within milliseconds, on a thread of its own. Devices
 //! connect with any SDK, over MQTT 3.1.1 and TLS; their tokens and certificates are checked for real. The service side is
 //! [`Hub`], a blocking handle to clone and share: it creates devices, sends cloud-to-device messages, reads telemetry and
-//! feedback, and tells what happened on each connection. Its clock can be advanced, so that a test of a one-hour token
-//! takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer withheld.
+//! feedback, changes twins, calls methods, and tells what happened on each connection. Its clock can be advanced, so that a
+//! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
+//! withheld or late, a network that is gone.
 //!
 //! ```
 //! use iothub_emulator::{Config, DropPoint, Emulator, Fault};
@@ -21,11 +22,10 @@
 //!
 //! # What it does as the real hub, and what not
 //!
-//! The contract is section 11 of the project's `mqtt.md`, numbers E1 to E29; `contract.txt` lists each with its test.
+//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
-//! may ask for, this version has telemetry and cloud-to-device messages. Subscriptions to twin and method topics are
-//! accepted and kept; twin requests are answered with status 501, method responses are ignored. A module identity is
-//! unknown. There is no throttling and no quota, and a stored session does not expire.
+//! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods. A module identity is
+//! unknown. There is no throttling and no quota but those that are injected, and a stored session does not expire.
 //!
 //! # Inside
 //!
@@ -42,21 +42,28 @@ mod emulator;
 mod error;
 pub(crate) mod escape;
 mod faults;
+pub(crate) mod guid;
 mod handle;
 pub(crate) mod hub;
 mod message;
+mod method;
 pub(crate) mod mqtt;
+mod offline;
 mod record;
 mod server;
 mod shared;
 pub(crate) mod tls;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
-pub use config::{BadFilter, Config, DuplicateSystemProperty, LockExpiry, OutOfOrderPuback, UnknownTopic};
+pub use config::{
+    BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
+};
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
-pub use faults::{DropPoint, Fault, FaultId};
+pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
-pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord};
+pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
+pub use offline::{OfflineConnection, OfflineHub};
+pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-/// Which outcomes of a cloud-to-device message the service hears about (`iothub-ack`, mqtt.md 3).
+/// Which outcomes of a cloud-to-device message the service hears about (`iothub-ack`, docs/hub-over-mqtt.md 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedbackMode {
@@ -38,7 +38,7 @@ pub(crate) enum Expiry {
     At(SystemTime),
 }
 
-/// A cloud-to-device message. Without a time to live it expires after one hour (mqtt.md 3).
+/// A cloud-to-device message. Without a time to live it expires after one hour (docs/hub-over-mqtt.md 3).
 ///
 /// ```
 /// use iothub_emulator::{C2dMessage, FeedbackMode};
@@ -157,7 +157,7 @@ impl C2dMessage {
         self
     }
 
-    /// Body, property names and values, as the hub counts them (mqtt.md 2.4).
+    /// Body, property names and values, as the hub counts them (docs/hub-over-mqtt.md 2.4).
     pub(crate) fn size(&self) -> usize {
         let system =
             [&self.message_id, &self.correlation_id, &self.user_id, &self.content_type, &self.content_encoding];

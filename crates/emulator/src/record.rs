@@ -1,9 +1,10 @@
-//! What the hub remembers of messages and shows: telemetry, cloud-to-device states and outcomes, feedback.
+//! What the hub remembers and shows: telemetry, cloud-to-device states and outcomes, feedback, twins.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::activity::ConnectionId;
 
@@ -18,9 +19,9 @@ pub struct TelemetryRecord {
     /// The payload, byte for byte.
     pub body: Bytes,
     /// Application properties, decoded, in the order of the topic. `None` is a name without `=`.
-    /// The hub adds `mqtt-retain`, `mqtt-dup` and `iothub-MessageType` behind them (mqtt.md 1.4, 2.4).
+    /// The hub adds `mqtt-retain`, `mqtt-dup` and `iothub-MessageType` behind them (docs/hub-over-mqtt.md 1.4, 2.4).
     pub properties: Vec<(String, Option<String>)>,
-    /// System properties that the device set, by the names of mqtt.md 2.3 (`message-id`, `correlation-id`, `user-id`, `to`, `absolute-expiry-time`,
+    /// System properties that the device set, by the names of docs/hub-over-mqtt.md 2.3 (`message-id`, `correlation-id`, `user-id`, `to`, `absolute-expiry-time`,
     /// `iothub-creation-time-utc`, `content-type`, `content-encoding`, `iothub-outputname`, `dt-subject`, `iothub-interface-id`, `iothub-message-schema`,
     /// `Diagnostic-Id`, `Correlation-Context`, `iothub-ack`, `iothub-operation`).
     pub system: BTreeMap<String, String>,
@@ -66,7 +67,7 @@ pub struct C2dRecord {
     pub sequence_number: u64,
     /// Enqueued or invisible.
     pub state: C2dState,
-    /// How often it was given back. The end of a lock does not count (mqtt.md 3), so over MQTT this is 0 by default.
+    /// How often it was given back. The end of a lock does not count (docs/hub-over-mqtt.md 3), so over MQTT this is 0 by default.
     pub delivery_count: u32,
     /// When it was enqueued, by the hub's clock.
     pub enqueued: SystemTime,
@@ -102,7 +103,7 @@ pub struct C2dOutcome {
     pub at: SystemTime,
 }
 
-/// One entry of the feedback that the service reads (mqtt.md 3).
+/// One entry of the feedback that the service reads (docs/hub-over-mqtt.md 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FeedbackRecord {
@@ -118,4 +119,30 @@ pub struct FeedbackRecord {
     pub device_id: String,
     /// That device's generation.
     pub device_generation_id: String,
+}
+
+/// A device twin as the service sees it: a copy taken when it was asked for (docs/hub-over-mqtt.md 4).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TwinRecord {
+    /// The device.
+    pub device_id: String,
+    /// Changes with each change of the tags or the desired properties.
+    pub etag: String,
+    /// Counts all changes of the twin from 1.
+    pub version: u64,
+    /// The tags: an object. A device never sees them.
+    pub tags: Value,
+    /// The desired properties: an object, without `$version` and `$metadata`.
+    pub desired: Value,
+    /// Counts the accepted changes of the desired properties from 1.
+    pub desired_version: u64,
+    /// The shape of `desired` with `$lastUpdated` and `$lastUpdatedVersion` at every level.
+    pub desired_metadata: Value,
+    /// The reported properties: an object, without `$version` and `$metadata`.
+    pub reported: Value,
+    /// Counts the accepted changes of the reported properties from 1.
+    pub reported_version: u64,
+    /// The shape of `reported` with `$lastUpdated` at every level.
+    pub reported_metadata: Value,
 }

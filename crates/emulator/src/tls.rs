@@ -133,7 +133,7 @@ fn text(error: impl fmt::Display) -> String {
 }
 
 /// Asks for a client certificate, takes any or none, and makes the peer prove that it has the key. Whether it may connect is decided at CONNECT,
-/// as the real hub does (mqtt.md 1.6).
+/// as the real hub does (docs/hub-over-mqtt.md 1.6).
 #[derive(Debug)]
 struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,

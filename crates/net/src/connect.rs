@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use iothub_core::{ConnectionError, Now, Readiness};
 
@@ -24,6 +24,10 @@ pub trait Connect: Send {
     /// Says how to wake the client when an attempt can go on and no descriptor shows it (a look-up that finished on
     /// the resolver's thread). Without a waker the client notices at its next `do_work`.
     fn set_waker(&mut self, waker: &Waker);
+
+    /// Limits each stage of the attempts that start after this, by itself; call it between attempts. A connection that
+    /// has no stages to limit need not do anything.
+    fn set_timeout(&mut self, _timeout: Duration) {}
 
     /// Starts an attempt; one that is under way is dropped first.
     fn start(&mut self, now: Now);

@@ -252,6 +252,10 @@ impl Connect for Connector {
         self.waker.clone_from(waker);
     }
 
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     fn start(&mut self, now: Now) {
         self.resolver.begin(now);
         self.stage = Stage::Started { at: now.mono };

@@ -2,7 +2,7 @@
 //!
 //! Only what a server may send exists here; anything else is an error that ends the connection.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use iothub_core::ConnectionErrorKind;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, SubscribeReasonCode};
 use rumqttc::mqttbytes::{Error, QoS, check};
@@ -56,6 +56,12 @@ pub(crate) struct Publish {
 /// Takes the next whole packet out of the buffer; `None` when more bytes are needed.
 pub(crate) fn next_packet(buffer: &mut BytesMut) -> Result<Option<Incoming>, ConnectionErrorKind> {
     let Some(&first) = buffer.first() else { return Ok(None) };
+    // Nearly all that comes while telemetry goes.
+    if let [PUBACK, 2, high, low, ..] = buffer[..] {
+        buffer.advance(4);
+        let id = nonzero(u16::from_be_bytes([high, low]), "PUBACK")?;
+        return Ok(Some(Incoming::PubAck { id }));
+    }
     let fixed_length = match first {
         CONNACK | PUBACK | UNSUBACK => Some(4),
         PINGRESP => Some(2),

@@ -1,29 +1,29 @@
 //! The established session: what each packet means, what is due when, and in which order a slice does it.
+//!
+//! What the hub publishes is in [`published`], what the engine submits in [`submitted`].
 
+mod published;
+mod submitted;
+
+use std::ops::Range;
 use std::time::Instant;
 
-use bytes::Bytes;
-use iothub_core::{
-    ConnectStage, ConnectionErrorKind, Delivery, Disposition, Message, OpError, OpId, Readiness, Submit,
-    TransportEvent, Unsupported,
-};
+use iothub_core::{ConnectStage, ConnectionErrorKind, Now, OpError, OpId, Readiness, Reply, TransportEvent};
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
 
-use crate::codec::{self, Incoming, Publish, violation};
+use self::submitted::Waiting;
+use crate::codec::{self, Incoming, violation};
 use crate::keep_alive::{Due, KeepAlive};
-use crate::outgoing;
+use crate::leaving::{LANE_LIMIT, Leaving};
+use crate::methods::Methods;
 use crate::session::Kept;
-use crate::settlements::{Arrival, Settlements, UNACKNOWLEDGED};
-use crate::telemetry::{ACKNOWLEDGEMENT_TIMEOUT, Admission};
-use crate::topic;
+use crate::settlements::Settlements;
+use crate::telemetry::ACKNOWLEDGEMENT_TIMEOUT;
+use crate::twin::TwinRequests;
 use crate::wire::{Received, Wire};
 
 /// How many bytes one slice reads at most; more is taken by the next.
 const READ_PER_SLICE: usize = 256 * 1024;
-
-/// How many bytes may wait for the stream before telemetry has to wait: one message of the largest size and its topic
-/// can follow, so the send buffer stays below 1 MiB.
-const SEND_LIMIT: usize = 256 * 1024;
 
 /// How many events may wait for the engine before no more packets are taken in. It collects all after each slice, so
 /// this bounds one slice's worth.
@@ -35,32 +35,39 @@ pub(crate) struct Connection {
     generation: u32,
     keep_alive: KeepAlive,
     settlements: Settlements,
+    twin: TwinRequests,
+    methods: Methods,
+    /// What the transport answers by itself: PUBACKs that nothing decides, and calls beyond the bound.
+    automatic: Leaving,
     /// The slice ended before the input did.
     input_left: bool,
-    /// Telemetry was told to wait, and has not been told that there is room.
-    telemetry_waits: bool,
+    /// Which lanes were told to wait, and have not been told that there is room.
+    waiting: Waiting,
     /// There is room again.
     room_again: bool,
 }
 
 impl Connection {
     /// The hub has said yes. Subscribes first, before the engine can submit anything.
-    pub(crate) fn new(wire: Wire, generation: u32, session_present: bool, kept: &mut Kept, now: Instant) -> Self {
+    pub(crate) fn new(wire: Wire, generation: u32, session_present: bool, kept: &mut Kept, now: Now) -> Self {
         if !session_present {
             kept.telemetry.session_lost(&mut kept.ids);
         }
-        kept.subscriptions.connected(session_present);
+        kept.subscriptions.connected(session_present, kept.options.connect_timeout);
         kept.events.push_back(TransportEvent::Connected { session_present });
         let mut connection = Self {
             wire,
             generation,
             keep_alive: KeepAlive::new(kept.options.keep_alive),
             settlements: Settlements::default(),
+            twin: TwinRequests::new(generation, now.wall),
+            methods: Methods::default(),
+            automatic: Leaving::default(),
             input_left: true,
-            telemetry_waits: false,
+            waiting: Waiting::default(),
             room_again: false,
         };
-        connection.reconcile(kept, now);
+        connection.reconcile(kept, now.mono);
         connection
     }
 
@@ -72,9 +79,18 @@ impl Connection {
         let sent = self.wire.send(now);
         self.note_flushed(kept, now);
         sent.map_err(|error| ConnectionErrorKind::Broken { detail: error.to_string() })?;
-        if self.telemetry_waits && self.takes_telemetry(kept) {
-            self.telemetry_waits = false;
-            self.room_again = true;
+        self.check_unread_answers()?;
+        self.room_again = self.end_waits(kept);
+        Ok(())
+    }
+
+    /// A peer that lets answers pile up and asks on would make them grow without bound.
+    fn check_unread_answers(&self) -> Result<(), ConnectionErrorKind> {
+        let unsent = self.automatic.bytes() + self.settlements.unsent();
+        if unsent > LANE_LIMIT {
+            return Err(violation(format!(
+                "it does not read the answers to what it sends: {unsent} bytes of them wait"
+            )));
         }
         Ok(())
     }
@@ -104,9 +120,9 @@ impl Connection {
 
     fn handle(&mut self, packet: Incoming, kept: &mut Kept, now: Instant) -> Result<(), ConnectionErrorKind> {
         match packet {
-            Incoming::Publish(publish) => return self.message(publish, kept, now),
+            Incoming::Publish(publish) => return self.published(publish, kept, now),
             Incoming::PubAck { id } => match kept.telemetry.acknowledged(id, &mut kept.ids) {
-                Ok(Some(op)) => kept.events.push_back(TransportEvent::Done { id: op, result: Ok(()) }),
+                Ok(Some(id)) => kept.events.push_back(acknowledged(id)),
                 Ok(None) => tracing::trace!(packet_id = id, "PUBACK of a message that was given up"),
                 Err(()) => tracing::debug!(packet_id = id, "PUBACK of nothing that is in flight is ignored"),
             },
@@ -124,34 +140,6 @@ impl Connection {
             Incoming::PingResp => self.keep_alive.answered(),
             Incoming::ConnAck { .. } => return Err(violation("a second CONNACK".to_owned())),
         }
-        Ok(())
-    }
-
-    fn message(&mut self, publish: Publish, kept: &mut Kept, now: Instant) -> Result<(), ConnectionErrorKind> {
-        let Some(bag) = kept.device.topics.cloud_to_device_bag(&publish.topic) else {
-            // Left unanswered, it could keep the hub from sending others.
-            tracing::debug!(topic_bytes = publish.topic.len(), "a message on a topic that nobody asked for is dropped");
-            if let Some(packet_id) = publish.id {
-                self.put_puback(packet_id);
-            }
-            return Ok(());
-        };
-        let key = match publish.id {
-            None => UNACKNOWLEDGED,
-            Some(packet_id) => match self.settlements.arrived(packet_id, now)? {
-                Arrival::New(key) => key,
-                Arrival::Again => {
-                    tracing::debug!(packet_id, "a message that is here already came again and is ignored");
-                    return Ok(());
-                }
-            },
-        };
-        // A copy, so that a small message that the application keeps does not keep the whole read buffer.
-        let payload = Bytes::copy_from_slice(&publish.payload);
-        tracing::trace!(packet_id = ?publish.id, payload_bytes = payload.len(), "a cloud-to-device message came");
-        let message = topic::message_from_bag(bag, payload);
-        let delivery = Delivery { generation: self.generation, key };
-        kept.events.push_back(TransportEvent::Message { message, delivery });
         Ok(())
     }
 
@@ -183,9 +171,12 @@ impl Connection {
 
     /// Tells those who wait for it how far the output has come.
     fn note_flushed(&mut self, kept: &mut Kept, now: Instant) {
-        kept.telemetry.flushed(self.wire.flushed(), now);
-        while let Some(id) = self.settlements.flushed(self.wire.flushed()) {
-            kept.events.push_back(TransportEvent::Done { id, result: Ok(()) });
+        let up_to = self.wire.flushed();
+        kept.telemetry.flushed(up_to, now);
+        self.twin.flushed(up_to);
+        self.automatic.flushed(up_to);
+        while let Some(id) = self.settlements.flushed(up_to).or_else(|| self.methods.flushed(up_to)) {
+            kept.events.push_back(acknowledged(id));
         }
     }
 
@@ -195,79 +186,18 @@ impl Connection {
         events.extend(subscriptions.reconcile(&device.topics, ids, self.wire.outgoing(), now));
     }
 
-    fn takes_telemetry(&self, kept: &Kept) -> bool {
-        self.wire.waiting() < SEND_LIMIT && kept.telemetry.has_room()
-    }
-
-    /// Encodes a message whose topic has `topic_len` bytes, or says that it has to wait.
-    pub(crate) fn telemetry(
-        &mut self,
-        id: OpId,
-        message: &Message,
-        topic_len: usize,
-        kept: &mut Kept,
-        now: Instant,
-    ) -> Submit {
-        let admission = match self.wire.waiting() {
-            waiting if waiting >= SEND_LIMIT => Admission::Full,
-            _ => kept.telemetry.admit(id, &mut kept.ids),
-        };
-        match admission {
-            Admission::Send { packet_id, dup } => {
-                let start = self.wire.encoded();
-                outgoing::publish(&kept.device.topics, message, topic_len, packet_id, dup, self.wire.outgoing());
-                kept.telemetry.launch(id, packet_id, dup, start..self.wire.encoded(), now);
-                tracing::trace!(packet_id, dup, payload_bytes = message.payload().len(), "PUBLISH");
-                Submit::Taken
-            }
-            // Its outcome is on its way already.
-            Admission::InFlight => Submit::Taken,
-            Admission::Full => {
-                self.telemetry_waits = true;
-                Submit::Full
-            }
-        }
-    }
-
-    /// Settles a message of this connection.
-    pub(crate) fn settle(
-        &mut self,
-        id: OpId,
-        delivery: Delivery,
-        disposition: Disposition,
-        kept: &mut Kept,
-        now: Instant,
-    ) -> Submit {
-        if delivery.generation != self.generation {
-            return Submit::Refused(OpError::Stale);
-        }
-        let done = TransportEvent::Done { id, result: Ok(()) };
-        match disposition {
-            Disposition::Reject => {
-                let transport = kept.name;
-                return Submit::Refused(OpError::Unsupported(Unsupported::Disposition { disposition, transport }));
-            }
-            // At QoS 0 there is nothing to acknowledge.
-            _ if delivery.key == UNACKNOWLEDGED => kept.events.push_back(done),
-            Disposition::Accept if self.settlements.accept(delivery.key, id, now) => {}
-            Disposition::Abandon if self.settlements.abandon(delivery.key) => kept.events.push_back(done),
-            _ => return Submit::Refused(OpError::Stale),
-        }
-        while let Some((packet_id, op)) = self.settlements.release() {
-            self.put_puback(packet_id);
-            self.settlements.encoded(self.wire.encoded(), op);
-        }
-        Submit::Taken
-    }
-
-    fn put_puback(&mut self, packet_id: u16) {
+    fn put_puback(&mut self, packet_id: u16) -> Range<u64> {
         tracing::trace!(packet_id, "PUBACK");
+        let start = self.wire.encoded();
         codec::put(&Packet::PubAck(PubAck::new(packet_id)), self.wire.outgoing());
+        start..self.wire.encoded()
     }
 
-    /// The engine has given a settlement up.
+    /// The engine has given an operation up.
     pub(crate) fn forget(&mut self, id: OpId) {
         self.settlements.forget(id);
+        self.twin.forget(id);
+        self.methods.forget(id);
     }
 
     /// When the next slice is due; `now` is the time of the last one.
@@ -311,9 +241,13 @@ impl Connection {
 
     /// Closes the connection: what had no outcome is stale, or lost and to be submitted again.
     pub(crate) fn end(self, kept: &mut Kept) {
-        let stale = self.settlements.into_stale();
+        let stale = self.settlements.into_stale().chain(self.methods.into_stale());
         kept.events.extend(stale.map(|id| TransportEvent::Done { id, result: Err(OpError::Stale) }));
         kept.telemetry.connection_lost(self.wire.written(), &mut kept.ids);
         kept.subscriptions.disconnected(&mut kept.ids);
     }
+}
+
+fn acknowledged(id: OpId) -> TransportEvent {
+    TransportEvent::Done { id, result: Ok(Reply::Ack) }
 }

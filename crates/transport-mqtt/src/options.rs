@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use iothub_core::CreateError;
+use iothub_core::{CreateError, OptionError, TransportOption};
 
 use crate::packet_ids::PacketIds;
 
 /// How many packet identifiers the telemetry window leaves to subscriptions.
 const CONTROL_IDS: usize = 535;
 
+const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 1177";
+const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
+
 /// The settings of an MQTT session, for transports that run it over a connection of their own.
 ///
-/// `Default` gives the documented defaults; [`MqttTransport::new`](crate::MqttTransport::new) checks the ranges.
+/// `Default` gives the documented defaults; [`MqttTransport::new`](crate::MqttTransport::new) checks the ranges. The
+/// keep-alive interval and the connect time-out can be changed later by a [`TransportOption`], for the next connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -47,18 +51,40 @@ impl SessionOptions {
     /// Fails with [`CreateError::Option`] for the first option that is out of its range.
     pub fn check(&self) -> Result<(), CreateError> {
         let error = |option, value, allowed| Err(CreateError::Option { option, value, allowed });
-        let keep_alive = self.keep_alive;
-        if !(1..=1177).contains(&keep_alive.as_secs()) || keep_alive.subsec_nanos() != 0 {
-            return error("keep_alive", format!("{keep_alive:?}"), "a whole number of seconds from 1 to 1177");
+        if !is_keep_alive(self.keep_alive) {
+            return error("keep_alive", format!("{:?}", self.keep_alive), KEEP_ALIVE_RANGE);
         }
-        if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.connect_timeout) {
-            return error("connect_timeout", format!("{:?}", self.connect_timeout), "from 100 ms to 10 minutes");
+        if !is_connect_timeout(self.connect_timeout) {
+            return error("connect_timeout", format!("{:?}", self.connect_timeout), CONNECT_TIMEOUT_RANGE);
         }
         if !(1..=PacketIds::ALL - CONTROL_IDS).contains(&self.max_in_flight) {
             return error("max_in_flight", self.max_in_flight.to_string(), "from 1 to 65000");
         }
         Ok(())
     }
+
+    /// Takes over an option of the transport that is called `transport` in errors.
+    pub(crate) fn set(&mut self, option: &TransportOption, transport: &'static str) -> Result<(), OptionError> {
+        let error = |value: Duration, allowed| {
+            Err(OptionError::Range { option: option.name(), value: format!("{value:?}"), allowed })
+        };
+        match *option {
+            TransportOption::KeepAlive(interval) if is_keep_alive(interval) => self.keep_alive = interval,
+            TransportOption::KeepAlive(interval) => return error(interval, KEEP_ALIVE_RANGE),
+            TransportOption::ConnectTimeout(timeout) if is_connect_timeout(timeout) => self.connect_timeout = timeout,
+            TransportOption::ConnectTimeout(timeout) => return error(timeout, CONNECT_TIMEOUT_RANGE),
+            _ => return Err(OptionError::NotOfTransport { option: option.name(), transport }),
+        }
+        Ok(())
+    }
+}
+
+fn is_keep_alive(interval: Duration) -> bool {
+    (1..=1177).contains(&interval.as_secs()) && interval.subsec_nanos() == 0
+}
+
+fn is_connect_timeout(timeout: Duration) -> bool {
+    (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout)
 }
 
 #[cfg(test)]

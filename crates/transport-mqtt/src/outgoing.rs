@@ -1,7 +1,8 @@
-//! The two packets that are encoded by hand.
+//! The packets that are encoded by hand.
 //!
 //! CONNECT carries the token: its only copy must be wiped, which the codec's own strings are not. PUBLISH is the
-//! packet that matters for speed: message and topic go straight into the send buffer, without a copy between.
+//! packet that matters for speed: message and topic go straight into the send buffer, without a copy between; twin and
+//! methods use it too.
 
 use bytes::{BufMut, BytesMut};
 use iothub_core::{Message, Secret};
@@ -38,6 +39,17 @@ pub(crate) fn connect(
         packet.put_slice(text.as_bytes());
     }
     packet
+}
+
+/// PUBLISH at QoS 0, to a topic of at most [`MAX_STRING`] bytes.
+pub(crate) fn publish_once(topic: &str, payload: &[u8], out: &mut BytesMut) {
+    let length = 2 + topic.len() + payload.len();
+    out.reserve(5 + length);
+    out.put_u8(0x30);
+    put_remaining_length(length, out);
+    put_length(topic.len(), out);
+    out.put_slice(topic.as_bytes());
+    out.put_slice(payload);
 }
 
 /// PUBLISH at QoS 1 of a message whose topic has `topic_len` bytes, at most [`MAX_STRING`].
@@ -108,5 +120,12 @@ mod tests {
         out.clear();
         publish(&topics, &message, topics.telemetry_len(&message), 0x0102, true, &mut out);
         assert_eq!(out[0], 0x3A);
+    }
+
+    #[test]
+    fn publish_at_qos_0_has_no_identifier() {
+        let mut out = BytesMut::new();
+        publish_once("$iothub/a", b"{}", &mut out);
+        assert_eq!(&out[..], b"\x30\x0D\0\x09$iothub/a{}");
     }
 }

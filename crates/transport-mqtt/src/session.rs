@@ -26,6 +26,7 @@ use crate::outgoing;
 use crate::packet_ids::PacketIds;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::Telemetry;
+use crate::twin::Kind;
 
 /// How long a disconnect may take to get its last bytes out.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +48,7 @@ enum State {
 pub(crate) struct Kept {
     /// The transport's name, for errors.
     pub(crate) name: &'static str,
+    /// As they were when the connection was begun.
     pub(crate) options: SessionOptions,
     pub(crate) device: Device,
     pub(crate) ids: PacketIds,
@@ -71,7 +73,7 @@ impl Session {
             device,
             ids: PacketIds::new(),
             telemetry: Telemetry::new(options.max_in_flight),
-            subscriptions: Subscriptions::new(options.connect_timeout),
+            subscriptions: Subscriptions::new(),
             events: VecDeque::new(),
             options,
         };
@@ -82,10 +84,17 @@ impl Session {
         &self.kept.device
     }
 
-    /// Starts to connect; whatever was before ends.
-    pub(crate) fn connect(&mut self, connect: &mut dyn Connect, token: Option<&str>, now: Now) {
+    /// Starts to connect with the options of now; whatever was before ends.
+    pub(crate) fn connect(
+        &mut self,
+        connect: &mut dyn Connect,
+        options: &SessionOptions,
+        token: Option<&str>,
+        now: Now,
+    ) {
         self.now = Some(now.mono);
         self.abort(connect);
+        self.kept.options = options.clone();
         let length = token.map_or(0, str::len);
         if length > outgoing::MAX_STRING {
             let kind = ConnectionErrorKind::TokenTooLong { length, limit: outgoing::MAX_STRING };
@@ -96,6 +105,7 @@ impl Session {
         let keep_alive = self.kept.options.keep_alive_secs();
         let packet = outgoing::connect(&device.client_id, &device.user_name, token.as_ref(), keep_alive);
         tracing::debug!(host = %connect.host(), port = connect.port(), device = device.client_id, "connecting");
+        connect.set_timeout(options.connect_timeout);
         connect.start(now);
         self.state = State::Opening { connect: packet };
     }
@@ -175,7 +185,7 @@ impl Session {
                 Progress::Accepted { wire, session_present } => {
                     tracing::debug!(session_present, "connected");
                     self.generation = self.generation.wrapping_add(1);
-                    let connection = Connection::new(wire, self.generation, session_present, kept, now.mono);
+                    let connection = Connection::new(wire, self.generation, session_present, kept, now);
                     State::Connected(Box::new(connection))
                 }
                 Progress::Failed(kind) => return Err(at_peer(connect, kind)),
@@ -227,6 +237,24 @@ impl Session {
         self.now = Some(now.mono);
         match &mut self.state {
             State::Connected(connection) => connection.settle(id, delivery, disposition, &mut self.kept, now.mono),
+            _ => Submit::Refused(OpError::Stale),
+        }
+    }
+
+    /// Asks for the twin, or sends a patch of the reported properties.
+    pub(crate) fn twin(&mut self, id: OpId, kind: Kind, body: &[u8], now: Now) -> Submit {
+        self.now = Some(now.mono);
+        match &mut self.state {
+            State::Connected(connection) => connection.twin(id, kind, body, &self.kept),
+            _ => Submit::Full,
+        }
+    }
+
+    /// Answers a direct method.
+    pub(crate) fn respond(&mut self, id: OpId, delivery: Delivery, status: i32, body: &[u8], now: Now) -> Submit {
+        self.now = Some(now.mono);
+        match &mut self.state {
+            State::Connected(connection) => connection.respond(id, delivery, status, body),
             _ => Submit::Refused(OpError::Stale),
         }
     }

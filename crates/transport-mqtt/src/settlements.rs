@@ -11,9 +11,12 @@
 //! stale.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use iothub_core::{ConnectionErrorKind, OpId};
+
+use crate::leaving::Leaving;
 
 /// How many messages may await their PUBACK: the hub queues at most 50 for a device (quotas), so a hub that keeps to
 /// its own limit never exceeds this.
@@ -51,8 +54,8 @@ struct Accepted {
 pub(crate) struct Settlements {
     order: VecDeque<Delivered>,
     last_key: u64,
-    /// PUBACKs on their way out: where in the stream they end, and whose outcome they are.
-    leaving: VecDeque<(u64, Option<OpId>)>,
+    /// PUBACKs on their way out.
+    leaving: Leaving,
 }
 
 impl Settlements {
@@ -95,26 +98,26 @@ impl Settlements {
         self.order.pop_front().map(|delivered| (delivered.packet_id, accepted.op))
     }
 
-    /// A released PUBACK was encoded and ends at this place of the stream.
-    pub(crate) fn encoded(&mut self, end: u64, op: Option<OpId>) {
-        self.leaving.push_back((end, op));
+    /// A released PUBACK was encoded at this place of the stream.
+    pub(crate) fn encoded(&mut self, place: Range<u64>, op: Option<OpId>) {
+        self.leaving.put(place, op);
+    }
+
+    /// How many bytes of PUBACKs have not left.
+    pub(crate) fn unsent(&self) -> usize {
+        self.leaving.bytes()
     }
 
     /// The next operation whose PUBACK has left, given up to which place of the stream everything has.
     pub(crate) fn flushed(&mut self, up_to: u64) -> Option<OpId> {
-        while self.leaving.front().is_some_and(|(end, _)| *end <= up_to) {
-            if let Some((_, Some(op))) = self.leaving.pop_front() {
-                return Some(op);
-            }
-        }
-        None
+        self.leaving.flushed(up_to)
     }
 
     /// The engine wants no outcome for the operation; what was decided stays decided.
     pub(crate) fn forget(&mut self, op: OpId) {
         let held = self.order.iter_mut().filter_map(|delivered| delivered.accepted.as_mut()).map(|held| &mut held.op);
-        let leaving = self.leaving.iter_mut().map(|(_, op)| op);
-        held.chain(leaving).filter(|known| **known == Some(op)).for_each(|known| *known = None);
+        held.filter(|known| **known == Some(op)).for_each(|known| *known = None);
+        self.leaving.forget(op);
     }
 
     /// When the oldest held acknowledgement has been held for too long.
@@ -136,8 +139,7 @@ impl Settlements {
 
     /// The operations that no longer can have the outcome they wanted, because the connection is gone.
     pub(crate) fn into_stale(self) -> impl Iterator<Item = OpId> {
-        let leaving = self.leaving.into_iter().filter_map(|(_, op)| op);
-        leaving.chain(self.order.into_iter().filter_map(|delivered| delivered.accepted?.op))
+        self.leaving.into_ops().chain(self.order.into_iter().filter_map(|delivered| delivered.accepted?.op))
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
         let keys = [7, 8, 9].map(|id| arrive(&mut s, id));
         accept(&mut s, keys[1]);
         accept(&mut s, keys[2]);
-        assert_eq!(released(&mut s), []);
+        assert_eq!(released(&mut s), [0u16; 0]);
         accept(&mut s, keys[0]);
         assert_eq!(released(&mut s), [7, 8, 9]);
     }
@@ -205,22 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_waits_until_the_bytes_have_left() {
-        let mut s = Settlements::default();
-        s.encoded(4, Some(OpId(1)));
-        s.encoded(8, None);
-        s.encoded(12, Some(OpId(3)));
-        assert_eq!(s.flushed(3), None);
-        assert_eq!(s.flushed(8), Some(OpId(1)));
-        assert_eq!(s.flushed(8), None);
-        assert_eq!(s.flushed(12), Some(OpId(3)));
-    }
-
-    #[test]
     fn what_has_no_outcome_when_the_connection_ends_is_stale_and_the_forgotten_stays_silent() {
         let mut s = Settlements::default();
         let keys = [6, 7, 8].map(|id| arrive(&mut s, id));
-        s.encoded(4, Some(OpId(100)));
+        s.encoded(0..4, Some(OpId(100)));
         accept(&mut s, keys[1]);
         accept(&mut s, keys[2]);
         s.forget(OpId(keys[1]));

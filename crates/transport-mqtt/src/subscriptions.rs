@@ -4,6 +4,13 @@
 //! many. On each connection everything is subscribed anew, whether or not the hub kept the session. What the
 //! application gave up while offline is unsubscribed on the next connection; filters that an earlier run of the
 //! program left in the session are not touched, for without them the hub drops what it has queued.
+//!
+//! Cloud-to-device messages are asked for at QoS 1, because the acknowledgement is what settles them. Twin and methods
+//! are asked for at QoS 0, as by the C and Node SDKs: nothing of theirs is worth a repetition, since an answer or a call
+//! means nothing on the next connection and the twin is fetched anew there. At QoS 1 a hub could queue them in the
+//! session, and their acknowledgements, which go at once, would pass those of undecided messages: MQTT 3.1.1 (4.6) has
+//! no place for that, and some hubs ignore an acknowledgement out of order. A hub that sends them at QoS 1 all the same
+//! gets its acknowledgements at once.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +20,26 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Subscribe, SubscribeFilter, Unsubscribe};
 
 use crate::codec::{self, violation};
+use crate::hub_topic;
 use crate::packet_ids::PacketIds;
 use crate::topic::Topics;
 
 /// What can be subscribed to, in the order in which it is.
-pub(crate) const FEATURES: &[Feature] = &[Feature::CloudToDevice];
+pub(crate) const FEATURES: &[Feature] =
+    &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
+
+/// How a feature stands on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nobody wants it.
+    Unwanted,
+    /// The hub has not answered yet.
+    Awaited,
+    /// The hub has granted it.
+    Granted,
+    /// The hub has refused it.
+    Refused,
+}
 
 /// A packet that awaits its answer.
 struct Pending {
@@ -46,8 +68,15 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(timeout: Duration) -> Self {
-        Self { wanted: vec![], in_session: vec![], answered: vec![], pending: None, ready: false, timeout }
+    pub(crate) fn new() -> Self {
+        Self {
+            wanted: vec![],
+            in_session: vec![],
+            answered: vec![],
+            pending: None,
+            ready: false,
+            timeout: Duration::ZERO,
+        }
     }
 
     /// Sets what is wanted; [`reconcile`](Self::reconcile) acts on it.
@@ -58,8 +87,9 @@ impl Subscriptions {
         self.answered.retain(|feature| self.wanted.contains(feature));
     }
 
-    /// A connection is established.
-    pub(crate) fn connected(&mut self, session_present: bool) {
+    /// A connection is established, on which an answer may take this long.
+    pub(crate) fn connected(&mut self, session_present: bool, timeout: Duration) {
+        self.timeout = timeout;
         if !session_present {
             self.in_session.clear();
         }
@@ -113,10 +143,13 @@ impl Subscriptions {
         let filters = features.iter().filter_map(|&feature| filter(feature, topics));
         let packet = match request {
             Request::Subscribe => {
-                let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce)).collect();
+                let filters = filters.map(|(filter, qos)| SubscribeFilter::new(filter, qos)).collect();
                 Packet::Subscribe(Subscribe { pkid: packet_id, filters })
             }
-            Request::Unsubscribe => Packet::Unsubscribe(Unsubscribe { pkid: packet_id, topics: filters.collect() }),
+            Request::Unsubscribe => {
+                let topics = filters.map(|(filter, _)| filter).collect();
+                Packet::Unsubscribe(Unsubscribe { pkid: packet_id, topics })
+            }
         };
         codec::put(&packet, out);
         if request == Request::Subscribe {
@@ -166,6 +199,19 @@ impl Subscriptions {
         pending
     }
 
+    /// How a feature stands on this connection.
+    pub(crate) fn standing(&self, feature: Feature) -> Standing {
+        if !self.wanted.contains(&feature) {
+            Standing::Unwanted
+        } else if !self.answered.contains(&feature) {
+            Standing::Awaited
+        } else if self.in_session.contains(&feature) {
+            Standing::Granted
+        } else {
+            Standing::Refused
+        }
+    }
+
     /// When the answer that is awaited is late.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.pending.as_ref().map(|pending| pending.answer_by)
@@ -176,10 +222,14 @@ fn without(features: &[Feature], others: &[Feature]) -> Vec<Feature> {
     features.iter().filter(|feature| !others.contains(feature)).copied().collect()
 }
 
-/// The topic filter under which a feature's messages come; one for each of [`FEATURES`].
-fn filter(feature: Feature, topics: &Topics) -> Option<String> {
+/// The topic filter under which a feature's messages come, and the quality of service to ask for; one for each of
+/// [`FEATURES`].
+fn filter(feature: Feature, topics: &Topics) -> Option<(String, QoS)> {
     match feature {
-        Feature::CloudToDevice => Some(topics.cloud_to_device_filter()),
+        Feature::CloudToDevice => Some((topics.cloud_to_device_filter(), QoS::AtLeastOnce)),
+        Feature::Twin => Some((hub_topic::TWIN_FILTER.to_owned(), QoS::AtMostOnce)),
+        Feature::DesiredProperties => Some((hub_topic::DESIRED_FILTER.to_owned(), QoS::AtMostOnce)),
+        Feature::Methods => Some((hub_topic::METHODS_FILTER.to_owned(), QoS::AtMostOnce)),
         _ => None,
     }
 }
@@ -191,7 +241,7 @@ mod tests {
     #[test]
     fn identifiers_are_free_again_after_the_answer_or_the_end_of_the_connection() {
         let (mut ids, mut out) = (PacketIds::new(), BytesMut::new());
-        let mut subscriptions = Subscriptions::new(Duration::from_secs(30));
+        let mut subscriptions = Subscriptions::new();
         let topics = Topics::new("dev-1");
         let now = Instant::now();
         let mut next = |subscriptions: &mut Subscriptions, ids: &mut PacketIds| {
@@ -199,13 +249,13 @@ mod tests {
             subscriptions.reconcile(&topics, ids, &mut out, now);
             u16::from_be_bytes([out[2], out[3]])
         };
-        subscriptions.want(FEATURES);
+        subscriptions.want(&[Feature::CloudToDevice]);
         let id = next(&mut subscriptions, &mut ids);
         assert_eq!(subscriptions.subscribed(id, &[true], &mut ids), Ok(vec![]));
         subscriptions.want(&[]);
         let id = next(&mut subscriptions, &mut ids);
         subscriptions.unsubscribed(id, &mut ids);
-        subscriptions.want(FEATURES);
+        subscriptions.want(&[Feature::CloudToDevice]);
         next(&mut subscriptions, &mut ids);
         subscriptions.disconnected(&mut ids);
         assert_eq!(std::iter::from_fn(|| ids.take()).count(), PacketIds::ALL);

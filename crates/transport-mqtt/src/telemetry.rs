@@ -8,7 +8,7 @@
 //! - An operation that is forgotten while in flight leaves its identifier occupied, so that a late PUBACK confirms
 //!   nothing else; it is free again with the PUBACK or with the end of the connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ struct Flight {
     dup: bool,
     /// When it was encoded, and then when it left the client.
     since: Instant,
+    /// Its PUBACK has come; the empty place goes when it reaches the front.
+    acknowledged: bool,
 }
 
 /// An operation of an earlier connection that the engine has not submitted again yet.
@@ -53,40 +55,35 @@ pub(crate) enum Admission {
 
 pub(crate) struct Telemetry {
     limit: usize,
-    /// In the order of sending.
-    flights: BTreeMap<u64, Flight>,
-    by_packet: HashMap<u16, u64>,
-    by_op: HashMap<OpId, u64>,
+    /// In the order of sending; the first is never an empty place.
+    flights: VecDeque<Flight>,
+    /// How many of them await their PUBACK.
+    in_flight: usize,
+    /// The newest operation on this connection. Operations are numbered in the order in which they are submitted.
+    newest: Option<OpId>,
     lost: HashMap<OpId, Lost>,
-    next: u64,
-    /// The first flight that has not left the client.
-    unflushed: u64,
+    /// Index of the first flight that has not left the client.
+    unflushed: usize,
 }
 
 impl Telemetry {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            flights: BTreeMap::new(),
-            by_packet: HashMap::new(),
-            by_op: HashMap::new(),
-            lost: HashMap::new(),
-            next: 0,
-            unflushed: 0,
-        }
+        Self { limit, flights: VecDeque::new(), in_flight: 0, newest: None, lost: HashMap::new(), unflushed: 0 }
     }
 
     /// Whether there is room for a new operation. Those that were lost keep their room.
     pub(crate) fn has_room(&self) -> bool {
-        self.flights.len() + self.lost.len() < self.limit
+        self.in_flight + self.lost.len() < self.limit
     }
 
     /// Finds a packet identifier for an operation.
     pub(crate) fn admit(&mut self, op: OpId, ids: &mut PacketIds) -> Admission {
-        if self.by_op.contains_key(&op) {
+        if self.newest >= Some(op) && self.find_op(op).is_some() {
             return Admission::InFlight;
         }
-        if let Some(lost) = self.lost.remove(&op) {
+        if !self.lost.is_empty()
+            && let Some(lost) = self.lost.remove(&op)
+        {
             return Admission::Send { packet_id: lost.packet_id, dup: lost.sent };
         }
         if !self.has_room() {
@@ -97,38 +94,64 @@ impl Telemetry {
 
     /// Notes an admitted operation that was encoded at this place of the stream.
     pub(crate) fn launch(&mut self, op: OpId, packet_id: u16, dup: bool, place: Range<u64>, now: Instant) {
-        self.flights.insert(self.next, Flight { op: Some(op), packet_id, place, dup, since: now });
-        self.by_packet.insert(packet_id, self.next);
-        self.by_op.insert(op, self.next);
-        self.next += 1;
+        self.flights.push_back(Flight { op: Some(op), packet_id, place, dup, since: now, acknowledged: false });
+        self.in_flight += 1;
+        self.newest = self.newest.max(Some(op));
     }
 
     /// Everything up to this place of the stream has left the client: the wait for PUBACKs begins.
     pub(crate) fn flushed(&mut self, up_to: u64, now: Instant) {
-        for (&number, flight) in self.flights.range_mut(self.unflushed..) {
-            if flight.place.end > up_to {
-                break;
-            }
+        let left = self.flights.range_mut(self.unflushed..).take_while(|flight| flight.place.end <= up_to);
+        for flight in left {
             flight.since = now;
-            self.unflushed = number + 1;
+            self.unflushed += 1;
         }
     }
 
     /// A PUBACK came. `Err` if nothing is in flight under this identifier; `Ok(None)` if it was forgotten.
     pub(crate) fn acknowledged(&mut self, packet_id: u16, ids: &mut PacketIds) -> Result<Option<OpId>, ()> {
-        let number = self.by_packet.remove(&packet_id).ok_or(())?;
-        let op = self.flights.remove(&number).and_then(|flight| flight.op);
-        if let Some(op) = op {
-            self.by_op.remove(&op);
-        }
+        let index = self.find_packet(packet_id).ok_or(())?;
+        let flight = &mut self.flights[index];
+        flight.acknowledged = true;
+        let op = flight.op.take();
+        self.in_flight -= 1;
         ids.give_back(packet_id);
+        self.clear_places();
         Ok(op)
+    }
+
+    /// Finds what awaits a PUBACK. Identifiers are handed out in cyclic order and PUBACKs come in order, so that the
+    /// first look, or the second, is nearly always enough.
+    fn find_packet(&self, packet_id: u16) -> Option<usize> {
+        let awaits = |flight: &Flight| flight.packet_id == packet_id && !flight.acknowledged;
+        let distance = usize::from(packet_id.wrapping_sub(self.flights.front()?.packet_id));
+        if self.flights.get(distance).is_some_and(awaits) {
+            return Some(distance);
+        }
+        self.flights.iter().position(awaits)
+    }
+
+    fn find_op(&self, op: OpId) -> Option<usize> {
+        self.flights.iter().position(|flight| flight.op == Some(op))
+    }
+
+    /// Drops the empty places at the front, and all when they are most of the queue.
+    fn clear_places(&mut self) {
+        while self.flights.front().is_some_and(|flight| flight.acknowledged) {
+            self.flights.pop_front();
+            self.unflushed = self.unflushed.saturating_sub(1);
+        }
+        if self.flights.len() > 2 * self.in_flight + 64 {
+            let flushed = self.flights.iter().take(self.unflushed).filter(|flight| !flight.acknowledged).count();
+            self.flights.retain(|flight| !flight.acknowledged);
+            self.unflushed = flushed;
+        }
     }
 
     /// The engine has given the operation up.
     pub(crate) fn forget(&mut self, op: OpId, ids: &mut PacketIds) {
-        if let Some(flight) = self.by_op.remove(&op).and_then(|number| self.flights.get_mut(&number)) {
-            flight.op = None;
+        if let Some(index) = self.find_op(op) {
+            self.flights[index].op = None;
         } else if let Some(lost) = self.lost.remove(&op) {
             ids.give_back(lost.packet_id);
         }
@@ -137,14 +160,14 @@ impl Telemetry {
     /// When the oldest publish has waited too long for its PUBACK. `last_sent` is when bytes last left the client: one
     /// that is still stuck in the send buffer has not waited for the hub yet, but may not be stuck for ever.
     pub(crate) fn deadline(&self, last_sent: Instant) -> Option<Instant> {
-        let (&number, oldest) = self.flights.first_key_value()?;
-        let since = if number < self.unflushed { oldest.since } else { oldest.since.max(last_sent) };
+        let oldest = self.flights.front()?;
+        let since = if self.unflushed > 0 { oldest.since } else { oldest.since.max(last_sent) };
         Some(since + ACKNOWLEDGEMENT_TIMEOUT)
     }
 
     /// The connection is gone. `written` is how far its stream had accepted bytes.
     pub(crate) fn connection_lost(&mut self, written: u64, ids: &mut PacketIds) {
-        for flight in std::mem::take(&mut self.flights).into_values() {
+        for flight in self.flights.drain(..).filter(|flight| !flight.acknowledged) {
             let sent = flight.dup || flight.place.start < written;
             match flight.op {
                 Some(op) => {
@@ -153,8 +176,9 @@ impl Telemetry {
                 None => ids.give_back(flight.packet_id),
             }
         }
-        self.by_packet.clear();
-        self.by_op.clear();
+        self.in_flight = 0;
+        self.newest = None;
+        self.unflushed = 0;
     }
 
     /// A new connection without the old session: the identifiers mean nothing to the hub.
@@ -293,5 +317,33 @@ mod tests {
         assert_eq!(bench.telemetry.deadline(bench.at(9)), Some(bench.at(69)));
         bench.telemetry.flushed(20, bench.at(10));
         assert_eq!(bench.telemetry.deadline(bench.at(30)), Some(bench.at(70)));
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_does_not_make_the_others_pile_up() {
+        let mut bench = Bench::new(10);
+        assert_eq!(bench.send(1), first(1));
+        for op in 2..200_000 {
+            let Admission::Send { packet_id, .. } = bench.send(op) else { panic!("no room for {op}") };
+            assert_eq!(bench.puback(packet_id), Ok(Some(OpId(op))));
+        }
+        assert!(bench.telemetry.flights.len() < 100, "{}", bench.telemetry.flights.len());
+        assert_eq!(bench.puback(1), Ok(Some(OpId(1))));
+        assert_eq!(bench.telemetry.flights.len(), 0);
+    }
+
+    #[test]
+    fn what_has_left_is_known_although_places_were_cleared() {
+        let mut bench = Bench::new(200);
+        for op in 0..150 {
+            bench.send(op);
+        }
+        bench.telemetry.flushed(1490, bench.at(1));
+        for packet_id in 2..=149 {
+            bench.puback(packet_id).unwrap();
+        }
+        bench.telemetry.flushed(1500, bench.at(9));
+        bench.puback(1).unwrap();
+        assert_eq!(bench.telemetry.deadline(bench.at(9)), Some(bench.at(69)));
     }
 }

@@ -11,7 +11,7 @@ use crate::encoding::{decoded, encoded_len, put_encoded};
 /// The longest topic: MQTT counts its bytes in 16 bits.
 pub(crate) const MAX_TOPIC: usize = 65_535;
 
-/// Wire key and meaning. The order is the order of sending.
+/// Wire key and meaning. Sent are those that a message has, in the message's order.
 const SYSTEM_KEYS: [(&str, SystemProperty); 9] = [
     ("$.mid", SystemProperty::MessageId),
     ("$.cid", SystemProperty::CorrelationId),
@@ -62,7 +62,7 @@ impl Topics {
         self.telemetry.len() + pairs.map(|length| length + 1).sum::<usize>().saturating_sub(1)
     }
 
-    /// Appends the topic that the message goes to: system properties in the order of the wire keys' table, then the
+    /// Appends the topic that the message goes to: system properties in the order of [`SystemProperty`], then the
     /// application's in the order in which they were set. (The hub takes any order; Node and Python send this one.)
     pub(crate) fn put_telemetry(&self, message: &Message, out: &mut BytesMut) {
         out.extend_from_slice(self.telemetry.as_bytes());
@@ -79,14 +79,17 @@ impl Topics {
 
 /// The pairs of a bag, not yet encoded.
 fn pairs(message: &Message) -> impl Iterator<Item = (&str, &str)> {
-    let system = SYSTEM_KEYS.iter().filter_map(|&(key, property)| Some((key, message.system(property)?)));
+    let system = message.system_properties().filter_map(|(property, value)| Some((wire_key(property)?, value)));
     system.chain(message.properties())
+}
+
+fn wire_key(property: SystemProperty) -> Option<&'static str> {
+    SYSTEM_KEYS.iter().find(|(_, known)| *known == property).map(|(key, _)| *key)
 }
 
 /// The first system property that has no key here. (The set of properties may grow before this transport does.)
 pub(crate) fn without_key(message: &Message) -> Option<SystemProperty> {
-    let known = |property| SYSTEM_KEYS.iter().any(|&(_, known)| known == property);
-    message.system_properties().map(|(property, _)| property).find(|&property| !known(property))
+    message.system_properties().map(|(property, _)| property).find(|&property| wire_key(property).is_none())
 }
 
 /// Makes a message of a bag and a payload.

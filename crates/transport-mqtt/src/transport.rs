@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use iothub_core::{
-    Capabilities, CreateError, Disposition, Feature, Now, Op, OpError, OpId, Readiness, Registration, Slot, Submit,
-    Transport, TransportEvent, Unsupported, limits,
+    Capabilities, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness, Registration,
+    Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported, limits,
 };
 use iothub_net::Connect;
 
@@ -14,6 +14,7 @@ use crate::options::SessionOptions;
 use crate::session::Session;
 use crate::subscriptions::FEATURES;
 use crate::topic;
+use crate::twin::Kind;
 
 /// An MQTT 3.1.1 session with an IoT hub, over whatever a [`Connect`] opens.
 ///
@@ -26,9 +27,18 @@ use crate::topic;
 /// - An accepted message is done when its PUBACK has left the client, which is not before every earlier message is
 ///   decided; an abandoned one at once. Both are [stale](OpError::Stale) when the connection ends first. Rejecting does
 ///   not exist. A message that came at QoS 0 needs no PUBACK, and settling it succeeds at once.
+/// - A twin request is done when the hub has answered it. It goes when the hub has answered the subscription to
+///   [`Feature::Twin`], and one for the whole twin not before that to [`Feature::DesiredProperties`], if it is wanted.
+///   At most 64 may await their answer.
+/// - The answer to a method is done when it has left the client, and [stale](OpError::Stale) when the connection ended
+///   first. At most 1,000 calls may be unanswered; more are answered 429.
 ///
-/// Its own copies are bounded: 256 KiB and one message on the way out, one packet of at most 320 KiB and a slice of
-/// 256 KiB on the way in, 50 unacknowledged messages, and the events of one slice.
+/// A method's name is handed up as it stands in the topic, without decoding. Answers to nothing, repetitions of a call
+/// that is unanswered, and what is malformed under `$iothub/` are ignored.
+///
+/// Its own copies are bounded: 256 KiB and one packet for each of telemetry, twin requests and answers to methods on the
+/// way out, and 256 KiB of automatic answers; one packet of at most 320 KiB and a slice of 256 KiB on the way in, 50
+/// unacknowledged messages, and the events of one slice.
 pub struct MqttTransport {
     capabilities: Capabilities,
     options: SessionOptions,
@@ -94,8 +104,15 @@ impl Transport for MqttTransport {
             Op::Settle { disposition, .. } => {
                 Err(Unsupported::Disposition { disposition: *disposition, transport: self.capabilities.name })
             }
+            Op::TwinGet => Ok(()),
+            Op::TwinReport(patch) => check_size(patch, limits::MAX_TWIN_SECTION),
+            Op::MethodResponse { body, .. } => check_size(body, limits::MAX_METHOD_PAYLOAD),
             _ => Err(newer_operation(self.capabilities.name)),
         }
+    }
+
+    fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
+        self.options.set(option, self.capabilities.name)
     }
 
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {
@@ -126,8 +143,11 @@ impl Transport for MqttTransport {
     }
 
     fn connect(&mut self, slot: Slot, token: Option<&str>, now: Now) {
-        if let Some((session, connect)) = self.session(slot) {
-            session.connect(connect, token, now);
+        let Self { registered, connect, options, .. } = self;
+        if let Some((registered, session)) = registered
+            && *registered == slot
+        {
+            session.connect(connect.as_mut(), options, token, now);
         }
     }
 
@@ -138,19 +158,29 @@ impl Transport for MqttTransport {
     }
 
     fn submit(&mut self, slot: Slot, id: OpId, op: Op<'_>, now: Now) -> Submit {
+        let topic_len = match &op {
+            Op::Telemetry(message) => self.check_telemetry(message),
+            // Whether the delivery exists comes before how it is settled.
+            Op::Settle { .. } => Ok(0),
+            other => self.check(other).map(|()| 0),
+        };
+        let topic_len = match topic_len {
+            Ok(topic_len) => topic_len,
+            Err(unsupported) => return Submit::Refused(OpError::Unsupported(unsupported)),
+        };
         let name = self.capabilities.name;
+        let Some((session, _)) = self.session(slot) else {
+            return match op {
+                Op::Settle { .. } | Op::MethodResponse { .. } => Submit::Refused(OpError::Stale),
+                _ => Submit::Full,
+            };
+        };
         match op {
-            Op::Telemetry(message) => match self.check_telemetry(message) {
-                Ok(topic_len) => match self.session(slot) {
-                    Some((session, _)) => session.telemetry(id, message, topic_len, now),
-                    None => Submit::Full,
-                },
-                Err(unsupported) => Submit::Refused(OpError::Unsupported(unsupported)),
-            },
-            Op::Settle { delivery, disposition } => match self.session(slot) {
-                Some((session, _)) => session.settle(id, delivery, disposition, now),
-                None => Submit::Refused(OpError::Stale),
-            },
+            Op::Telemetry(message) => session.telemetry(id, message, topic_len, now),
+            Op::Settle { delivery, disposition } => session.settle(id, delivery, disposition, now),
+            Op::TwinGet => session.twin(id, Kind::Get, b"", now),
+            Op::TwinReport(patch) => session.twin(id, Kind::Report, patch, now),
+            Op::MethodResponse { delivery, status, body } => session.respond(id, delivery, status, body, now),
             _ => Submit::Refused(OpError::Unsupported(newer_operation(name))),
         }
     }
@@ -180,6 +210,12 @@ impl Transport for MqttTransport {
             session.readiness(self.connect.as_ref(), out);
         }
     }
+}
+
+/// Whether a body of JSON has at most this many bytes.
+fn check_size(body: &[u8], limit: usize) -> Result<(), Unsupported> {
+    let size = body.len();
+    if size > limit { Err(Unsupported::MessageTooLarge { size, limit }) } else { Ok(()) }
 }
 
 /// The engine checks before it submits, so this is what it hears of an operation that came after this version.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use iothub_core::{ClientBuilder, Device, DeviceClient, Disposition, Endpoint, RetryConfig, Trust};
 use iothub_emulator::{Config, Emulator, Fault, Hub};
 
+use crate::clock::Clock;
 use crate::program::Program;
 use crate::subject::{Settings, Subject};
 
@@ -73,6 +74,17 @@ impl<'a> Bench<'a> {
         let builder = options(self.builder(&self.connection_string));
         let client = builder.build(&*self.subject.provider(&settings)).expect("the client's options are in order");
         Program::new(client, self.hub())
+    }
+
+    /// A program whose clock can be moved, with options of the client.
+    pub(crate) fn start_with_clock(
+        &self,
+        options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
+    ) -> (Program, Clock) {
+        let clock = Clock::default();
+        let platform = self.subject.provider(&Settings::default()).platform().expect("a platform");
+        let program = self.start_with(Settings::default(), |builder| options(builder).platform(clock.of(platform)));
+        (program, clock)
     }
 
     /// A client's options: the hub's certificate is trusted, and retries are as quick as they may be, and exact.

@@ -19,7 +19,7 @@ use crate::program::Program;
 /// A program that is subscribed, with every subscription granted.
 fn listening(bench: &Bench<'_>) -> Program {
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until_ready();
     program
 }

@@ -71,7 +71,7 @@ pub(crate) fn close_says_goodbye_to_the_hub(subject: &dyn Subject) {
 pub(crate) fn an_answer_given_before_close_reaches_the_hub(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     bench.send_c2d(DEVICE, C2dMessage::new("x").message_id("m1")).expect("the queue has room");
     program.receive().complete();
     program.close();
@@ -84,7 +84,7 @@ pub(crate) fn an_answer_given_before_close_reaches_the_hub(subject: &dyn Subject
 pub(crate) fn messages_that_are_unanswered_at_close_stay_with_the_hub(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     bench.send_c2d(DEVICE, C2dMessage::new("x").message_id("m1")).expect("the queue has room");
     let message = program.receive();
     program.close();
@@ -94,7 +94,7 @@ pub(crate) fn messages_that_are_unanswered_at_close_stay_with_the_hub(subject: &
     assert_eq!((record::queued(&bench), record::outcomes(&bench)), (vec!["m1".to_owned()], vec![]));
     program.finish();
     let mut next = bench.start();
-    next.subscribe(Feature::CloudToDevice);
+    next.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let again = next.receive();
     assert_eq!(again.message_id(), Some("m1"));
     again.complete();

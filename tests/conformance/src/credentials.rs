@@ -125,12 +125,19 @@ pub(crate) fn a_ready_token_that_is_known_to_have_expired_is_named_and_never_sen
     let text = format!("HostName={};DeviceId={DEVICE};SharedAccessSignature={token}", bench.host_name());
     bench.connection_string = bench.reachable(&text);
     let mut program = bench.start();
-    let waiting = program.until_status(ConnectionState::Waiting, 0);
-    assert_eq!(waiting.reason, ConnectionStatusReason::ExpiredSasToken);
-    let error = error_of(&waiting);
+    let id = program.send("kept");
+    let stopped = program.until_status(ConnectionState::Stopped, 0);
+    assert_eq!(stopped.reason, ConnectionStatusReason::ExpiredSasToken);
+    let error = error_of(&stopped);
     assert!(matches!(error.kind, ConnectionErrorKind::TokenExpired { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("sig="), "{error}");
+    assert_eq!(program.next_deadline(), None, "a stopped client has nothing planned");
     assert!(bench.activity(DEVICE).is_empty() && bench.unattributed_activity().is_empty());
+    bench.set_clock(SystemTime::now());
+    let token = bench.device(DEVICE).expect("it exists").sas_token(Duration::from_secs(3600));
+    program.set_shared_access_signature(token).expect("it is a token");
+    program.until_confirmed(&[id]);
+    assert_eq!(record::stored(&bench), ["kept"]);
     program.finish();
 }
 
@@ -187,7 +194,10 @@ pub(crate) fn a_device_that_is_disabled_while_connected_hears_so_and_returns_onc
 }
 
 /// A bench whose device authenticates with a certificate, and the certificate.
-fn with_certificate(subject: &dyn Subject, auth: impl FnOnce(String) -> DeviceAuth) -> (Bench<'_>, ClientCertificate) {
+pub(crate) fn with_certificate(
+    subject: &dyn Subject,
+    auth: impl FnOnce(String) -> DeviceAuth,
+) -> (Bench<'_>, ClientCertificate) {
     let mut bench = Bench::without_device(subject, Config::new());
     let issued = bench.issue_device_certificate(DEVICE).expect("the hub has a device CA");
     let device = bench.create_device_with(DEVICE, auth(issued.thumbprint)).expect("it is new");
@@ -273,7 +283,7 @@ pub(crate) fn a_device_id_may_have_every_character_that_is_allowed(subject: &dyn
     let provider = subject.provider(&Settings::default());
     let client = bench.builder(&connection_string).build(&*provider).expect("the id is allowed");
     let mut program = Program::new(client, bench.hub());
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.deliver("up");
     bench.send_c2d(id, C2dMessage::new("down")).expect("the queue has room");
     let message = program.receive();

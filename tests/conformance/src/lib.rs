@@ -51,17 +51,23 @@
 
 mod bench;
 mod c2d;
+mod clock;
 mod close;
 mod confirmation;
 mod credentials;
+mod methods;
+mod options;
 mod program;
 mod reconnect;
 mod record;
+mod renewal;
+mod retry;
 mod rivals;
 mod status;
 mod subject;
 mod suite;
 mod telemetry;
+mod twin;
 
 pub use subject::{Settings, Subject};
 pub use suite::{BEHAVIOURS, Behaviour};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use iothub_core::{
-    ConnectionState, ConnectionStatus, DeviceClient, Event, IncomingMessage, Message, OpId, StatusChange, Undelivered,
-    Waits, wait_any,
+    ConnectionState, ConnectionStatus, DeviceClient, Event, IncomingMessage, Message, MethodRequest, OpId, Reported,
+    StatusChange, Twin, TwinError, TwinUpdate, Undelivered, Waits, wait_any,
 };
 use iothub_emulator::{C2dMessage, C2dResult, Hub, WaitError};
 
@@ -32,7 +32,15 @@ pub(crate) struct Program {
     pub(crate) messages: VecDeque<IncomingMessage>,
     /// Outcomes of tracked messages, in order.
     pub(crate) confirmations: Vec<(OpId, Outcome)>,
-    /// Refused subscriptions and stale settlements.
+    /// The whole twin and its changes, as far as they were not yet looked at.
+    pub(crate) twins: VecDeque<TwinUpdate>,
+    /// Twins that were asked for, in the order of the answers.
+    pub(crate) fetched: Vec<(OpId, Result<Twin, TwinError>)>,
+    /// Outcomes of tracked patches of the reported properties, in order.
+    pub(crate) reports: Vec<(OpId, Result<Reported, TwinError>)>,
+    /// Direct methods that were called and not yet looked at.
+    pub(crate) calls: VecDeque<MethodRequest>,
+    /// Refused subscriptions, stale answers, and tokens that expire.
     pub(crate) notices: Vec<Event>,
     /// Everything in words, for the report.
     heard: Vec<String>,
@@ -47,6 +55,10 @@ impl Program {
             statuses: Vec::new(),
             messages: VecDeque::new(),
             confirmations: Vec::new(),
+            twins: VecDeque::new(),
+            fetched: Vec::new(),
+            reports: Vec::new(),
+            calls: VecDeque::new(),
             notices: Vec::new(),
             heard: Vec::new(),
             round_trips: 0,
@@ -68,11 +80,11 @@ impl Program {
             match event {
                 Event::Status(change) => self.statuses.push(change),
                 Event::Message(message) => self.messages.push_back(message),
-                Event::Confirmation { id, outcome } => {
-                    let twice = self.confirmations.iter().any(|(known, _)| *known == id);
-                    assert!(!twice, "{id:?} has a second outcome: {outcome:?}");
-                    self.confirmations.push((id, outcome));
-                }
+                Event::Confirmation { id, outcome } => push_once(&mut self.confirmations, id, outcome),
+                Event::Twin(update) => self.twins.push_back(update),
+                Event::TwinReceived { id, outcome } => push_once(&mut self.fetched, id, outcome),
+                Event::ReportedState { id, outcome } => push_once(&mut self.reports, id, outcome),
+                Event::Method(call) => self.calls.push_back(call),
                 notice => self.notices.push(notice),
             }
         }
@@ -157,6 +169,39 @@ impl Program {
         self.messages.pop_front().expect("one was received")
     }
 
+    /// Reports properties and runs until the hub has answered.
+    pub(crate) fn report(&mut self, patch: &'static str) -> Result<Reported, TwinError> {
+        let id = self.send_reported_state_tracked(patch).expect("the patch is in order, and the lane has room");
+        self.until_reported(id)
+    }
+
+    /// Runs until these reported properties have their outcome, and gives it.
+    pub(crate) fn until_reported(&mut self, id: OpId) -> Result<Reported, TwinError> {
+        let find = |program: &Self| program.reports.iter().find(|(known, _)| *known == id).cloned();
+        self.until("the hub answers a report", |program| find(program).is_some());
+        find(self).expect("it did").1
+    }
+
+    /// Asks for the twin and runs until the hub has answered.
+    pub(crate) fn fetch(&mut self) -> Result<Twin, TwinError> {
+        let id = self.get_twin_tracked().expect("the transport has a twin, and the lane has room");
+        let find = |program: &Self| program.fetched.iter().find(|(known, _)| *known == id).cloned();
+        self.until("the hub answers with the twin", |program| find(program).is_some());
+        find(self).expect("it did").1
+    }
+
+    /// Runs until the twin or a change of it was told, and takes it.
+    pub(crate) fn receive_twin(&mut self) -> TwinUpdate {
+        self.until("the twin is told", |program| !program.twins.is_empty());
+        self.twins.pop_front().expect("one was told")
+    }
+
+    /// Runs until a direct method is called, and takes the call.
+    pub(crate) fn receive_call(&mut self) -> MethodRequest {
+        self.until("a method is called", |program| !program.calls.is_empty());
+        self.calls.pop_front().expect("one was called")
+    }
+
     /// Sends telemetry there and back: whatever either side did before has arrived afterwards.
     pub(crate) fn round_trip(&mut self) {
         self.round_trips += 1;
@@ -203,7 +248,7 @@ impl Program {
         ended.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    fn report(&self) -> String {
+    fn story(&self) -> String {
         let mut text = format!("\nThe client: {:?}, {:?}\n", self.client.connection_state(), self.client.stats());
         self.heard.iter().for_each(|event| text.extend(["  heard ", event, "\n"]));
         text.push_str("The hub:\n");
@@ -232,6 +277,13 @@ pub(crate) fn drive(programs: &mut [&mut Program], what: &str, mut done: impl Fn
         programs.iter_mut().for_each(|program| clients.push(&mut program.client));
         wait_any(&mut clients, left);
     }
+}
+
+/// Everything that is tracked has one outcome.
+fn push_once<T: std::fmt::Debug>(outcomes: &mut Vec<(OpId, T)>, id: OpId, outcome: T) {
+    let twice = outcomes.iter().any(|(known, _)| *known == id);
+    assert!(!twice, "{id:?} has a second outcome: {outcome:?}");
+    outcomes.push((id, outcome));
 }
 
 fn in_words(event: &Event) -> String {
@@ -263,7 +315,7 @@ impl Drop for Program {
     #[expect(clippy::print_stderr, reason = "the report of a failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.report());
+            eprintln!("{}", self.story());
         }
     }
 }

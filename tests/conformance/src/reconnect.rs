@@ -50,7 +50,7 @@ fn dropped_on_the_way_in(subject: &dyn Subject, at: DropPoint, accepted: bool) {
         return;
     }
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let sent = bodies(MESSAGES);
     let ids = send(&mut program, &sent);
     program.until_status(Waiting, 0);
@@ -186,7 +186,7 @@ pub(crate) fn ten_drops_in_a_row_lose_nothing(subject: &dyn Subject) {
 pub(crate) fn a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetry(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until_ready();
     let dropped = bench.can_inject(Fault::Drop { device: None, at: DropPoint::PublishStored });
     if !dropped || !bench.can_inject(Fault::SessionLost) {
@@ -215,7 +215,7 @@ fn silence_is_noticed(subject: &dyn Subject, fault: Fault, stage: ConnectStage) 
     let after = Duration::from_secs(1);
     let settings = Settings { connect_timeout: Some(after), ..Settings::default() };
     let mut program = bench.start_with(settings, |builder| builder);
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let sent = bodies(MESSAGES);
     let ids = send(&mut program, &sent);
     let waiting = program.until_status(Waiting, 0);
@@ -280,7 +280,7 @@ pub(crate) fn an_idle_connection_is_kept_alive(subject: &dyn Subject) {
 pub(crate) fn a_service_that_disconnects_the_device_again_and_again_loses_nothing(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.set_message_callback(|message, _| message.complete());
+    program.set_message_callback(|message, _| message.complete()).expect("the transport has messages");
     let sent = bodies(5 * MESSAGES);
     let mut ids = Vec::new();
     for (round, part) in sent.chunks(MESSAGES).enumerate() {

@@ -102,3 +102,40 @@ pub(crate) fn completed(hub: &Hub) -> Vec<String> {
     let completed = |(id, result)| (result == C2dResult::Completed).then_some(id);
     outcomes(hub).into_iter().filter_map(completed).collect()
 }
+
+/// The statuses with which the hub answered requests for the twin, in order.
+pub(crate) fn twin_gets(hub: &Hub) -> Vec<u16> {
+    of_activity(hub, |activity| match activity {
+        Activity::TwinGet { status, .. } => Some(status),
+        _ => None,
+    })
+}
+
+/// For each report of properties, in order: the status, and the version that it made.
+pub(crate) fn reports(hub: &Hub) -> Vec<(u16, Option<u64>)> {
+    of_activity(hub, |activity| match activity {
+        Activity::TwinReported { status, version, .. } => Some((status, version)),
+        _ => None,
+    })
+}
+
+/// The versions of the changes of the desired properties that were sent to the device, in order.
+pub(crate) fn desired_sent(hub: &Hub) -> Vec<u64> {
+    of_activity(hub, |activity| match activity {
+        Activity::DesiredSent { version, .. } => Some(version),
+        _ => None,
+    })
+}
+
+/// How many method requests were sent to the device.
+pub(crate) fn calls_sent(hub: &Hub) -> usize {
+    of_activity(hub, |activity| matches!(activity, Activity::MethodSent { .. }).then_some(())).len()
+}
+
+/// The device's answers to method requests in order: the status, and whether nobody waited for it.
+pub(crate) fn method_answers(hub: &Hub) -> Vec<(i64, bool)> {
+    of_activity(hub, |activity| match activity {
+        Activity::MethodAnswered { status, late, .. } => Some((status, late)),
+        _ => None,
+    })
+}

@@ -14,7 +14,7 @@ use crate::subject::{Settings, Subject};
 pub(crate) fn connecting_is_told_step_by_step(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     assert_eq!(program.connection_state(), Idle);
     program.until_ready();
     assert_eq!(program.states(), [Connecting, Connected, Ready]);
@@ -42,7 +42,7 @@ pub(crate) fn a_client_without_subscriptions_is_ready_too_and_asks_for_none(subj
 pub(crate) fn a_drop_is_told_once_with_its_cause_and_the_way_back(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until_ready();
     assert_eq!(bench.disconnect_device(DEVICE), Ok(true));
     program.until_status(Ready, 3);
@@ -99,7 +99,7 @@ pub(crate) fn subscribing_while_connected_changes_no_state(subject: &dyn Subject
     let bench = Bench::new(subject);
     let mut program = bench.start();
     program.until_ready();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until_hub("the subscription has arrived", |hub| record::subscriptions(hub) == 1);
     program.round_trip_from_hub();
     assert_eq!(program.states(), [Connecting, Connected, Ready]);

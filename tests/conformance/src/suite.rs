@@ -205,6 +205,116 @@ macro_rules! __each_behaviour {
                 a_callback_within_close_can_send_nothing_more
                 a_client_that_is_dropped_calls_nobody_and_frees_its_connection
             }
+            twin {
+                the_whole_twin_comes_first_and_then_each_change_in_order
+                a_change_says_what_is_new_and_what_is_gone
+                the_largest_desired_properties_are_received
+                the_callback_hears_a_hundred_changes_in_order
+                changes_that_nobody_reads_are_replaced_by_the_whole_twin
+                a_new_callback_hears_the_whole_twin_first
+                a_change_is_answered_with_a_report_from_its_callback
+                the_whole_twin_comes_again_after_a_reconnect
+                a_change_made_while_the_device_was_away_is_in_the_next_whole_twin
+                after_unsubscribing_no_change_is_told_until_the_device_subscribes_again
+                a_change_while_the_whole_twin_is_on_its_way_comes_after_it
+                a_change_between_the_subscription_and_the_request_is_in_the_whole_twin
+                a_change_that_is_missing_brings_the_whole_twin
+                a_stale_change_behind_a_newer_one_is_dropped_and_the_whole_twin_told
+                an_unreadable_change_brings_the_whole_twin
+                a_change_that_comes_twice_is_told_once
+                a_twin_whose_reply_is_lost_is_fetched_again
+                a_reply_to_a_request_that_nobody_made_is_ignored
+                an_unreadable_twin_is_fetched_again
+                a_twin_that_the_hub_refuses_is_fetched_again
+                a_twin_that_comes_too_late_is_ignored
+                a_twin_whose_reply_comes_twice_is_told_once
+                the_twin_is_told_when_it_is_asked_for
+                a_callback_is_given_the_twin_once
+                asking_disturbs_nobody_who_follows
+                a_refused_request_is_told_by_its_status
+                an_answer_that_is_no_twin_is_named
+                a_request_without_an_answer_times_out
+                a_request_in_flight_when_the_connection_drops_is_answered_once
+                reported_properties_are_stored_and_told_with_their_version
+                a_patch_merges_and_null_deletes
+                the_callback_hears_the_hubs_answer_once
+                a_report_that_nobody_asks_about_is_stored_in_silence
+                a_patch_that_the_hub_refuses_is_told_in_its_words
+                each_refusal_is_told_by_its_status
+                a_patch_that_is_no_json_object_comes_back_at_once
+                a_patch_over_32_kib_comes_back_at_once
+                a_patch_of_32_kib_is_stored_and_more_is_refused_by_the_hub
+                patches_are_stored_in_the_order_of_sending_each_once
+                a_hundred_twin_requests_may_be_under_way
+                a_patch_in_flight_when_the_connection_drops_has_one_outcome
+                a_patch_that_is_sent_again_undoes_no_later_one
+                a_patch_without_an_answer_times_out_and_the_next_goes_on
+                what_is_left_at_close_ends_as_destroyed
+                reports_sent_before_close_are_stored_before_it_returns
+            }
+            methods {
+                a_payload_is_received_as_the_hub_sends_it
+                a_name_may_have_every_character_that_the_hub_allows
+                the_largest_payload_passes_both_ways
+                a_call_without_a_subscriber_is_not_online_for_its_caller
+                a_session_left_by_an_earlier_program_is_no_subscription
+                a_call_waits_for_the_device_as_long_as_its_caller_wants
+                a_call_that_is_sent_twice_is_received_once
+                methods_are_received_again_after_a_reconnect
+                a_call_that_comes_after_its_callers_time_is_answered_to_nobody
+                a_call_is_answered_in_its_callback
+                a_call_is_answered_later
+                a_call_is_answered_from_another_thread
+                a_call_dropped_unanswered_is_answered_500
+                every_status_and_every_kind_of_json_may_be_answered
+                answers_out_of_order_reach_each_its_own_caller
+                a_hundred_calls_at_once_get_each_its_own_answer
+                an_unanswered_call_delays_nothing_else
+                an_answer_after_the_callers_time_out_reaches_nobody
+                an_answer_after_the_connection_was_lost_is_told_and_not_sent
+                an_answer_while_not_connected_is_told_and_not_sent
+                a_call_behind_which_the_connection_is_lost_holds_up_nothing
+                an_answer_given_before_close_reaches_its_caller
+                an_answer_over_128_kib_is_handed_back
+                an_answer_that_is_no_json_is_handed_back
+                an_answer_that_is_handed_back_and_dropped_is_500
+                more_than_a_hundred_unanswered_calls_are_answered_429
+            }
+            renewal {
+                tokens_are_renewed_under_load_without_an_outage
+                a_token_of_five_seconds_is_renewed_in_real_time
+                a_certificate_is_never_renewed
+                a_renewal_waits_for_a_call_under_way
+                a_renewal_waits_no_longer_than_ten_seconds
+                an_undecided_message_comes_again_after_a_renewal
+                the_end_of_an_applications_token_is_announced_and_it_is_replaced_in_time
+                an_applications_token_that_expires_stops_the_client_until_there_is_another
+                what_is_no_token_is_refused_and_disturbs_nothing
+                a_device_with_a_key_takes_no_token
+            }
+            retry {
+                none_tries_once
+                immediate_waits_the_shortest_delay
+                interval_waits_the_same_each_time
+                linear_backoff_adds_the_same_each_time_up_to_the_maximum
+                exponential_backoff_doubles_up_to_the_maximum
+                jitter_takes_a_random_part_off_each_delay
+                random_waits_up_to_the_initial_delay
+                with_every_policy_but_none_the_first_attempt_after_a_drop_is_immediate
+                connections_that_do_not_last_wait_longer_each_time_and_one_that_does_starts_anew
+                after_the_limit_the_client_stops_until_it_is_told_to_reconnect
+                a_new_policy_revives_a_client_that_stopped_at_the_limit
+                a_new_policy_ends_the_wait_of_the_old_one
+                a_port_on_which_nobody_listens_is_tried_again
+            }
+            options {
+                retry_interval_and_maximum_apply_to_the_next_failure
+                message_timeout_applies_to_messages_sent_afterwards
+                sas_token_lifetime_applies_to_the_next_token
+                keepalive_applies_to_the_next_connection
+                connect_timeout_applies_to_the_next_connection
+                what_is_no_option_or_out_of_range_is_named_and_changes_nothing
+            }
         }
     };
 }

@@ -217,7 +217,7 @@ pub(crate) fn no_more_messages_are_in_flight_than_the_window_holds(subject: &dyn
     }
     let settings = Settings { max_in_flight: Some(10), ..Settings::default() };
     let mut program = bench.start_with(settings, |builder| builder);
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let ids: Vec<_> = (0..50).map(|n| program.send(format!("{n}"))).collect();
     program.until_stored(10);
     // A full telemetry lane delays no other.

@@ -1,11 +1,13 @@
-// A device on Microsoft's SDK for Node, used through its public API alone: connects, sends the telemetry that it is given,
-// waits for one cloud-to-device message, and disconnects.
+// A device on Microsoft's SDK for Node, used through its public API alone: connects, sends telemetry, gets its twin,
+// reports, waits for a desired change, gets its twin again, answers direct methods, waits for one cloud-to-device message,
+// and disconnects.
 //
 // From the environment:
 //   INTEROP_CONNECTION_STRING  with the hub's port in GatewayHostName, which this SDK takes over MQTT
 //   INTEROP_CA                 the root certificate of the hub, PEM
-//   INTEROP_TELEMETRY          JSON: what to send
-// On standard output, one JSON value a line: {"received": {..}}, or {"refused": "<name of the error>"} and exit code 3.
+//   INTEROP_TASK               JSON: telemetry to send, patches to report, and the answer to each method by its name
+// On standard output, one JSON value a line, each with the name of what it tells: "twin", "desired", "twin_after", "methods",
+// "received"; or {"refused": "<name of the error>"} and exit code 3.
 'use strict';
 
 const { Client, Message } = require('azure-iot-device');
@@ -46,7 +48,54 @@ function fromMessage(message) {
   };
 }
 
+function fromTwin({ properties: { desired, reported } }) {
+  // What the SDK adds to `reported` is a function, which JSON leaves out.
+  return { desired, reported };
+}
+
+function report(twin, patch) {
+  return new Promise((resolve, reject) => {
+    twin.properties.reported.update(patch, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+// Listening is what subscribes. The SDK first shows a new listener what it knows already.
+function desiredChange(twin) {
+  const known = twin.properties.desired.$version;
+  return new Promise((resolve, reject) => {
+    twin.once('error', reject);
+    twin.on('properties.desired', (patch) => {
+      if (patch.$version !== known) {
+        resolve(patch);
+      }
+    });
+  });
+}
+
+// Answers each method once, and gives the requests in the order in which they came.
+function answerMethods(client, answers) {
+  const names = Object.keys(answers);
+  const requests = [];
+  let sent = 0;
+  return new Promise((resolve, reject) => {
+    for (const name of names) {
+      client.onDeviceMethod(name, (request, response) => {
+        requests.push({ name: request.methodName, payload: request.payload });
+        response.send(answers[name].status, answers[name].payload, (error) => {
+          sent += 1;
+          if (error) {
+            reject(error);
+          } else if (sent === names.length) {
+            resolve(requests);
+          }
+        });
+      });
+    }
+  });
+}
+
 async function main() {
+  const task = JSON.parse(process.env.INTEROP_TASK);
   const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, Mqtt);
   await client.setOptions({ ca: process.env.INTEROP_CA });
   client.on('error', (error) => {
@@ -60,9 +109,19 @@ async function main() {
     return EXIT_REFUSED;
   }
 
-  for (const given of JSON.parse(process.env.INTEROP_TELEMETRY)) {
+  for (const given of task.telemetry) {
     await client.sendEvent(toMessage(given));
   }
+
+  const twin = await client.getTwin();
+  tell({ twin: fromTwin(twin) });
+  for (const patch of task.reported) {
+    await report(twin, patch);
+  }
+  tell({ desired: await desiredChange(twin) });
+  tell({ twin_after: fromTwin(await client.getTwin()) });
+
+  tell({ methods: await answerMethods(client, task.methods) });
 
   // Asking for messages is what subscribes.
   const message = await new Promise((resolve) => client.once('message', resolve));

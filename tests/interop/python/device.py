@@ -1,12 +1,14 @@
-"""A device on Microsoft's SDK for Python, used through its public API alone: connects, sends the telemetry that it is
-given, waits for one cloud-to-device message, and disconnects.
+"""A device on Microsoft's SDK for Python, used through its public API alone: connects, sends telemetry, gets its
+twin, reports, waits for a desired change, gets its twin again, answers direct methods, waits for one cloud-to-device
+message, and disconnects.
 
 From the environment:
   INTEROP_CONNECTION_STRING
   INTEROP_PORT               the hub's port
   INTEROP_CA                 the root certificate of the hub, PEM
-  INTEROP_TELEMETRY          JSON: what to send
-On standard output, one JSON value a line: {"received": {..}}, or {"refused": "<name of the error>"} and exit code 3.
+  INTEROP_TASK               JSON: telemetry to send, patches to report, and the answer to each method by its name
+On standard output, one JSON value a line, each with the name of what it tells: "twin", "desired", "twin_after", "methods",
+"received"; or {"refused": "<name of the error>"} and exit code 3.
 """
 
 import json
@@ -15,7 +17,7 @@ import queue
 import sys
 
 import paho.mqtt.client
-from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from azure.iot.device.exceptions import ClientError
 
 EXIT_REFUSED = 3
@@ -58,7 +60,30 @@ def from_message(message):
     }
 
 
+def desired_change(client):
+    # Setting the handler is what subscribes.
+    patches = queue.Queue()
+    client.on_twin_desired_properties_patch_received = patches.put
+    return patches.get()
+
+
+def answer_methods(client, answers):
+    """Answers each method once, and gives the requests in the order in which they came."""
+    arriving = queue.Queue()
+    client.on_method_request_received = arriving.put
+    requests = []
+    for _ in answers:
+        request = arriving.get()
+        requests.append({"name": request.name, "payload": request.payload})
+        answer = answers[request.name]
+        client.send_method_response(
+            MethodResponse.create_from_method_request(request, answer["status"], answer["payload"])
+        )
+    return requests
+
+
 def main():
+    task = json.loads(os.environ["INTEROP_TASK"])
     use_port(int(os.environ["INTEROP_PORT"]))
     client = IoTHubDeviceClient.create_from_connection_string(
         os.environ["INTEROP_CONNECTION_STRING"], server_verification_cert=os.environ["INTEROP_CA"]
@@ -70,8 +95,16 @@ def main():
         client.shutdown()
         return EXIT_REFUSED
 
-    for given in json.loads(os.environ["INTEROP_TELEMETRY"]):
+    for given in task["telemetry"]:
         client.send_message(to_message(given))
+
+    tell({"twin": client.get_twin()})
+    for patch in task["reported"]:
+        client.patch_twin_reported_properties(patch)
+    tell({"desired": desired_change(client)})
+    tell({"twin_after": client.get_twin()})
+
+    tell({"methods": answer_methods(client, task["methods"])})
 
     # Setting the handler is what subscribes.
     received = queue.Queue()

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 /// The checks so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -47,4 +49,9 @@ impl Report {
 /// A check that two values are the same.
 pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, expected {expected:?}")) }
+}
+
+/// The same of JSON, which is told as such.
+pub(crate) fn same_json(what: &str, found: &Value, expected: &Value) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
 }

@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
 use super::connection::Connection;
 use super::tokens::{DEFAULT_LIFETIME, Tokens};
+use super::twin_requests::MAX_REQUESTS;
+use super::twin_sync::TwinSync;
 use super::{Client, Outbox, Stats};
+use crate::answers::Answers;
 use crate::connection_string::{Authentication, ConnectionString};
 use crate::create_error::CreateError;
 use crate::credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
 use crate::endpoint::{ClientCertificate, Endpoint, Trust};
 use crate::event::EventQueue;
 use crate::identity::Identity;
-use crate::incoming::Answers;
+use crate::lane::{Bounds, Lane};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
 use crate::platform::Platform;
-use crate::queue::{Bounds, TelemetryQueue};
 use crate::retry::RetryConfig;
 use crate::transport::{Provider, Registration};
 
@@ -70,7 +71,7 @@ impl<K> ClientBuilder<K> {
             model_id: None,
             token_lifetime: DEFAULT_LIFETIME,
             message_timeout: None,
-            bounds: Bounds { messages: 10_000, bytes: 16 << 20 },
+            bounds: Bounds { count: 10_000, bytes: 16 << 20 },
             retry: RetryConfig::default(),
             platform: PlatformChoice(None),
             kind: PhantomData,
@@ -114,7 +115,7 @@ impl<K> ClientBuilder<K> {
 
     /// How many messages the client holds without an outcome: default 10,000, at least 1.
     pub fn max_queued_messages(mut self, messages: usize) -> Self {
-        self.bounds.messages = messages;
+        self.bounds.count = messages;
         self
     }
 
@@ -166,7 +167,7 @@ impl<K> ClientBuilder<K> {
             Registration::new(identity.clone(), product_info(self.product_info.as_deref()), platform.waker());
         registration.model_id = self.model_id;
         let slot = transport.register(registration)?;
-        let answers = Arc::new(Answers::new(platform.waker(), transport.capabilities()));
+        let answers = Answers::new(platform.waker(), transport.capabilities());
 
         Ok(Client {
             outbox: Outbox {
@@ -175,9 +176,12 @@ impl<K> ClientBuilder<K> {
                 platform,
                 tokens: Tokens::new(credential, &identity, self.token_lifetime),
                 connection: Connection::new(self.retry),
-                queue: TelemetryQueue::new(self.bounds),
+                telemetry: Lane::new(self.bounds),
                 window_is_full: false,
+                twin_is_full: false,
                 awaits_slice: false,
+                twin_requests: Lane::new(Bounds { count: MAX_REQUESTS, bytes: usize::MAX }),
+                twin_sync: TwinSync::default(),
                 answers,
                 waiting_answers: VecDeque::new(),
                 submitted_answers: BTreeMap::new(),
@@ -189,6 +193,7 @@ impl<K> ClientBuilder<K> {
                 message_timeout: self.message_timeout,
                 last_message: None,
                 stats: Stats::default(),
+                renewal_wanted: false,
                 closing: false,
                 kind: PhantomData,
             },
@@ -200,7 +205,7 @@ impl<K> ClientBuilder<K> {
         if self.token_lifetime < Duration::from_secs(MIN_TOKEN_LIFETIME_SECS) {
             return wrong("token_lifetime", format!("{:?}", self.token_lifetime), "at least 5 s");
         }
-        if self.bounds.messages == 0 {
+        if self.bounds.count == 0 {
             return wrong("max_queued_messages", "0".into(), "at least 1");
         }
         if self.bounds.bytes < crate::limits::MAX_TELEMETRY_SIZE {

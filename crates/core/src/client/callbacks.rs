@@ -1,29 +1,39 @@
 //! The callbacks that an application has set, and the rule for replacing one while it runs.
 
 use super::outbox::Outbox;
-use crate::event::Undelivered;
 use crate::incoming::IncomingMessage;
+use crate::method::MethodRequest;
 use crate::status::StatusChange;
+use crate::twin::TwinUpdate;
 
-pub(super) type StatusCallback<K> = Box<dyn FnMut(StatusChange, &mut Outbox<K>) + Send>;
-pub(super) type MessageCallback<K> = Box<dyn FnMut(IncomingMessage, &mut Outbox<K>) + Send>;
-pub(super) type ConfirmationCallback<K> = Box<dyn FnOnce(Result<(), Undelivered>, &mut Outbox<K>) + Send>;
+/// Called for each event of a kind.
+pub(super) type Callback<K, E> = Box<dyn FnMut(E, &mut Outbox<K>) + Send>;
 
-/// Who is told about the outcome of a message.
-pub(super) enum Confirm<K> {
+/// Called once, with the outcome of an operation.
+pub(super) type Completion<K, O> = Box<dyn FnOnce(O, &mut Outbox<K>) + Send>;
+
+/// Who is told about the outcome of an operation.
+pub(super) enum Confirm<K, O> {
     Nobody,
-    Callback(ConfirmationCallback<K>),
+    Callback(Completion<K, O>),
     Event,
 }
 
 pub(super) struct Callbacks<K> {
-    pub(super) status: CallbackSlot<StatusCallback<K>>,
-    pub(super) message: CallbackSlot<MessageCallback<K>>,
+    pub(super) status: CallbackSlot<Callback<K, StatusChange>>,
+    pub(super) message: CallbackSlot<Callback<K, IncomingMessage>>,
+    pub(super) twin: CallbackSlot<Callback<K, TwinUpdate>>,
+    pub(super) method: CallbackSlot<Callback<K, MethodRequest>>,
 }
 
 impl<K> Default for Callbacks<K> {
     fn default() -> Self {
-        Self { status: CallbackSlot::Empty, message: CallbackSlot::Empty }
+        Self {
+            status: CallbackSlot::Empty,
+            message: CallbackSlot::Empty,
+            twin: CallbackSlot::Empty,
+            method: CallbackSlot::Empty,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection_error::ConnectionError;
+use crate::connection_error::{ConnectionError, ConnectionErrorKind};
 use crate::retry::{Decision, Retry, RetryConfig};
 use crate::status::{ConnectionState, ConnectionStatusReason, StatusChange};
 
@@ -11,8 +11,26 @@ use crate::status::{ConnectionState, ConnectionStatusReason, StatusChange};
 enum Life {
     Idle,
     Connecting,
-    Online { since: Instant, ready: bool },
-    Waiting { until: Instant },
+    Online {
+        since: Instant,
+        ready: bool,
+    },
+    /// A planned renewal: what is under way may end, nothing new begins.
+    Draining {
+        since: Instant,
+        until: Instant,
+    },
+    /// A planned renewal: the transport says goodbye.
+    Leaving {
+        since: Instant,
+    },
+    /// A planned renewal: the new connection is being made.
+    Renewing {
+        since: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
     Stopped,
     Closed,
 }
@@ -34,14 +52,21 @@ impl Connection {
             Life::Connecting => ConnectionState::Connecting,
             Life::Online { ready: false, .. } => ConnectionState::Connected,
             Life::Online { ready: true, .. } => ConnectionState::Ready,
+            Life::Draining { .. } | Life::Leaving { .. } | Life::Renewing { .. } => ConnectionState::Renewing,
             Life::Waiting { .. } => ConnectionState::Waiting,
             Life::Stopped => ConnectionState::Stopped,
             Life::Closed => ConnectionState::Closed,
         }
     }
 
+    /// Whether new operations may be submitted.
     pub(super) fn is_online(&self) -> bool {
         matches!(self.life, Life::Online { .. })
+    }
+
+    /// Whether, in addition, every subscription has its answer.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.life, Life::Online { ready: true, .. })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -61,6 +86,11 @@ impl Connection {
     pub(super) fn set_retry(&mut self, config: RetryConfig) {
         self.retry = Retry::new(config);
         self.reconnect();
+    }
+
+    /// Changes parameters of the policy for the next failure.
+    pub(super) fn adjust_retry(&mut self, config: RetryConfig) {
+        self.retry.adjust(config);
     }
 
     /// Ends the waiting or the stop; the next attempt is due at once.
@@ -87,8 +117,10 @@ impl Connection {
     }
 
     pub(super) fn connected(&mut self, now: Instant) -> StatusChange {
+        // A renewed connection carries on the life of the old one.
+        let since = if let Life::Renewing { since } = self.life { since } else { now };
         self.retry.connected();
-        self.life = Life::Online { since: now, ready: false };
+        self.life = Life::Online { since, ready: false };
         self.change(ConnectionStatusReason::Ok)
     }
 
@@ -101,10 +133,42 @@ impl Connection {
         Some(self.change(ConnectionStatusReason::Ok))
     }
 
+    /// Begins a planned renewal, if there is a connection to renew.
+    pub(super) fn renewal_starts(&mut self, drain: Duration, now: Instant) -> Option<StatusChange> {
+        let Life::Online { since, .. } = self.life else { return None };
+        self.life = Life::Draining { since, until: now + drain };
+        Some(self.change(ConnectionStatusReason::Ok))
+    }
+
+    /// Until when the connection that is to be replaced may drain.
+    pub(super) fn drain_until(&self) -> Option<Instant> {
+        match self.life {
+            Life::Draining { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The connection is drained, and is being ended.
+    pub(super) fn leaves(&mut self) {
+        if let Life::Draining { since, .. } = self.life {
+            self.life = Life::Leaving { since };
+        }
+    }
+
+    /// The old connection has ended; `true` if a new one is to follow at once.
+    pub(super) fn left(&mut self) -> bool {
+        let Life::Leaving { since } = self.life else { return false };
+        self.life = Life::Renewing { since };
+        true
+    }
+
     /// An attempt failed, or the connection was lost.
     pub(super) fn down(&mut self, error: ConnectionError, now: Instant) -> StatusChange {
         let decision = match self.life {
-            Life::Online { since, .. } => self.retry.connection_lost(since, now),
+            Life::Online { since, .. }
+            | Life::Draining { since, .. }
+            | Life::Leaving { since }
+            | Life::Renewing { since } => self.retry.connection_lost(since, now),
             _ => self.retry.attempt_failed(now),
         };
         let reason = error.kind.status_reason();
@@ -113,6 +177,14 @@ impl Connection {
             Decision::Stop => self.stop(ConnectionStatusReason::RetryExpired),
             Decision::After(delay) => self.pause(delay, now, reason),
         };
+        change.error = Some(error);
+        change
+    }
+
+    /// A ready token has expired: nothing can connect until there is another.
+    pub(super) fn token_expired(&mut self, error: ConnectionError) -> StatusChange {
+        debug_assert!(matches!(error.kind, ConnectionErrorKind::TokenExpired { .. }));
+        let mut change = self.stop(ConnectionStatusReason::ExpiredSasToken);
         change.error = Some(error);
         change
     }

@@ -1,17 +1,19 @@
 //! One turn of the engine: the steps of `do_work`, in their order.
 
-use super::callbacks::Confirm;
+use super::callbacks::{Callback, CallbackSlot, Callbacks, Confirm};
 use super::outbox::{Due, Outbox};
-use crate::connection_error::ConnectionError;
+use crate::answers::{Answer, AnswerKind};
+use crate::connection_error::{ConnectionError, ConnectionErrorKind};
 use crate::event::{Event, Undelivered, UndeliveredReason};
-use crate::incoming::{Answer, IncomingMessage};
+use crate::incoming::IncomingMessage;
+use crate::lane::Resolved;
 use crate::message::Message;
 use crate::platform::Now;
-use crate::queue::Resolved;
-use crate::transport::{Delivery, Disposition, Feature, Op, OpError, OpId, Submit, TransportEvent};
+use crate::transport::{Delivery, Disposition, Feature, Op, OpError, OpId, Reply, Submit, TransportEvent};
+use crate::twin::TwinError;
 
 impl<K> Outbox<K> {
-    /// Time-outs, answers, connect, telemetry, the transport's slice, and then what came of it.
+    /// Time-outs, answers, renewal, connect, twin, telemetry, the transport's slice, and then what came of it.
     pub(super) fn turn(&mut self) {
         if self.connection.is_closed() {
             return;
@@ -19,21 +21,28 @@ impl<K> Outbox<K> {
         let now = self.platform.now();
         self.platform.clear_wakes();
         self.expire(now);
+        self.expire_twin(now);
         self.submit_answers(now);
+        self.renew(now);
         self.connect_if_due(now);
+        self.submit_twin(now);
         self.submit_telemetry(now);
         self.awaits_slice = false;
         self.transport.do_work(now);
         self.collect(now);
+        self.leave_when_drained(now);
+        // An acknowledgement of something forgotten makes room without an event.
         if self.window_is_full {
-            // An acknowledgement of something forgotten makes room without an event.
             self.submit_telemetry(now);
+        }
+        if self.twin_is_full {
+            self.submit_twin(now);
         }
         self.tell();
     }
 
     fn expire(&mut self, now: Now) {
-        while let Some(late) = self.queue.pop_expired(now.mono) {
+        while let Some(late) = self.telemetry.pop_expired(now.mono) {
             if late.was_submitted {
                 self.transport.forget(self.slot, late.id);
             }
@@ -41,18 +50,28 @@ impl<K> Outbox<K> {
         }
     }
 
+    /// Each kind of answer has its own lane: one that is full holds back its own kind only.
     fn submit_answers(&mut self, now: Now) {
         self.answers.take(&mut self.waiting_answers);
-        while let Some(answer) = self.waiting_answers.pop_front() {
-            let id = self.fresh_id();
-            let op = Op::Settle { delivery: answer.delivery, disposition: answer.disposition };
-            match self.transport.submit(self.slot, id, op, now) {
+        let (mut settlements_wait, mut methods_wait) = (false, false);
+        for answer in std::mem::take(&mut self.waiting_answers) {
+            let must_wait = match answer.what {
+                AnswerKind::Settlement { .. } => &mut settlements_wait,
+                AnswerKind::MethodResponse { .. } => &mut methods_wait,
+            };
+            if *must_wait {
+                self.waiting_answers.push_back(answer);
+                continue;
+            }
+            self.last_id += 1;
+            let id = OpId(self.last_id);
+            match self.transport.submit(self.slot, id, answer.op(), now) {
                 Submit::Taken => {
                     self.submitted_answers.insert(id, answer);
                 }
                 Submit::Full => {
-                    self.waiting_answers.push_front(answer);
-                    return;
+                    *must_wait = true;
+                    self.waiting_answers.push_back(answer);
                 }
                 Submit::Refused(_) => self.report_stale(answer),
             }
@@ -65,11 +84,19 @@ impl<K> Outbox<K> {
         }
         let change = self.connection.attempt_starts(now.mono);
         self.due.push_back(Due::Event(Event::Status(change)));
+        self.open_connection(now);
+    }
+
+    /// Starts to connect with a token of now.
+    pub(super) fn open_connection(&mut self, now: Now) {
+        self.renewal_wanted = false;
         match self.tokens.for_connection(now.wall) {
             Ok(token) => self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now),
-            Err(kind) => {
+            Err(expired_at) => {
                 let (host, port) = self.transport.peer();
-                self.go_down(ConnectionError::new(host, port, kind), now);
+                let kind = ConnectionErrorKind::TokenExpired { at: expired_at };
+                let change = self.connection.token_expired(ConnectionError::new(host, port, kind));
+                self.due.push_back(Due::Event(Event::Status(change)));
             }
         }
     }
@@ -79,10 +106,10 @@ impl<K> Outbox<K> {
             return;
         }
         self.window_is_full = false;
-        while let Some((id, message)) = self.queue.front_waiting() {
+        while let Some((id, message)) = self.telemetry.front_waiting() {
             match self.transport.submit(self.slot, id, Op::Telemetry(message), now) {
                 Submit::Taken => {
-                    self.queue.mark_submitted();
+                    self.telemetry.mark_submitted(None);
                     self.awaits_slice = true;
                 }
                 Submit::Full => {
@@ -106,40 +133,54 @@ impl<K> Outbox<K> {
                     self.due.push_back(Due::Event(Event::Status(change)));
                 }
                 TransportEvent::Ready => {
-                    if let Some(change) = self.connection.ready() {
-                        self.due.push_back(Due::Event(Event::Status(change)));
-                    }
+                    let change = self.connection.ready();
+                    self.due.extend(change.map(|change| Due::Event(Event::Status(change))));
                 }
                 TransportEvent::SubscriptionRefused { feature, detail } => {
                     self.due.push_back(Due::Event(Event::SubscriptionRefused { feature, detail }));
                 }
                 TransportEvent::Down(error) => self.go_down(error, now),
-                TransportEvent::Disconnected => {}
-                TransportEvent::Done { id, result } => self.operation_done(id, result),
+                TransportEvent::Disconnected => self.disconnected(now),
+                TransportEvent::Done { id, result } => self.operation_done(id, result, now),
                 TransportEvent::Message { message, delivery } => self.message_arrived(message, delivery, now),
+                TransportEvent::DesiredProperties(json) => self.desired_changed(json),
+                TransportEvent::Method { name, body, delivery } => self.method_called(name, body, delivery),
             }
         }
     }
 
     fn go_down(&mut self, error: ConnectionError, now: Now) {
         tracing::debug!(%error, "connection down");
-        self.stats.resent += self.queue.requeue() as u64;
-        for (_, answer) in std::mem::take(&mut self.submitted_answers) {
-            self.report_stale(answer);
-        }
+        self.release_submitted();
+        self.tokens.connection_ended();
         let change = self.connection.down(error, now.mono);
         self.due.push_back(Due::Event(Event::Status(change)));
     }
 
-    fn operation_done(&mut self, id: OpId, result: Result<(), OpError>) {
+    /// The connection is gone with everything that was submitted: telemetry and twin requests wait again in their order,
+    /// answers can no longer be given.
+    pub(super) fn release_submitted(&mut self) {
+        self.stats.resent += self.telemetry.requeue() as u64;
+        self.twin_requests.requeue();
+        self.twin_sync.connection_lost();
+        for (_, answer) in std::mem::take(&mut self.submitted_answers) {
+            self.report_stale(answer);
+        }
+    }
+
+    fn operation_done(&mut self, id: OpId, result: Result<Reply, OpError>, now: Now) {
+        if let Some(resolved) = self.telemetry.resolve(id) {
+            self.window_is_full = false;
+            let outcome = result.map(drop).map_err(|error| UndeliveredReason::Rejected(error.to_string()));
+            return self.conclude(resolved, outcome);
+        }
         if let Some(answer) = self.submitted_answers.remove(&id) {
             if result.is_err() {
                 self.report_stale(answer);
             }
             return;
         }
-        self.window_is_full = false;
-        self.resolve(id, result.map_err(|error| UndeliveredReason::Rejected(error.to_string())));
+        self.twin_answered(id, result, now);
     }
 
     fn message_arrived(&mut self, message: Message, delivery: Delivery, now: Now) {
@@ -158,45 +199,57 @@ impl<K> Outbox<K> {
     /// An answer that the hub never heard. An abandoned message is delivered again either way, so there is nothing to
     /// tell.
     fn report_stale(&mut self, answer: Answer) {
-        if answer.disposition != Disposition::Abandon {
-            self.stats.stale_settlements += 1;
-            let Answer { message_id, disposition, .. } = answer;
-            self.due.push_back(Due::Event(Event::StaleSettlement { message_id, disposition }));
-        }
+        let event = match answer.what {
+            AnswerKind::Settlement { disposition: Disposition::Abandon, .. } => return,
+            AnswerKind::Settlement { disposition, message_id } => Event::StaleSettlement { message_id, disposition },
+            AnswerKind::MethodResponse { name, status, .. } => Event::StaleMethodResponse { name, status },
+        };
+        self.stats.stale_answers += 1;
+        self.due.push_back(Due::Event(event));
     }
 
     fn resolve(&mut self, id: OpId, outcome: Result<(), UndeliveredReason>) {
-        if let Some(resolved) = self.queue.resolve(id) {
+        if let Some(resolved) = self.telemetry.resolve(id) {
             self.conclude(resolved, outcome);
         }
     }
 
     /// Ends a message with its one outcome.
-    fn conclude(&mut self, resolved: Resolved<Confirm<K>>, outcome: Result<(), UndeliveredReason>) {
+    fn conclude(
+        &mut self,
+        resolved: Resolved<Message, Confirm<K, Result<(), Undelivered>>>,
+        outcome: Result<(), UndeliveredReason>,
+    ) {
         match outcome {
             Ok(()) => self.stats.delivered += 1,
             Err(_) => self.stats.undelivered += 1,
         }
-        let Resolved { id, message, confirm, was_submitted } = resolved;
+        let Resolved { id, item: message, confirm, was_submitted } = resolved;
         let bytes = if outcome.is_err() { message.size() } else { 0 };
         let outcome = outcome.map_err(|reason| Undelivered { message, reason, maybe_delivered: was_submitted });
         match confirm {
             Confirm::Nobody => {}
             Confirm::Callback(callback) => self.due.push_back(Due::Confirmation(callback, outcome)),
             Confirm::Event => {
-                self.queue.hold_confirmation(bytes);
+                self.telemetry.hold_confirmation(bytes);
                 self.due.push_back(Due::Event(Event::Confirmation { id, outcome }));
             }
         }
     }
 
-    /// Every message that is still here ends as destroyed.
+    /// Everything that has no outcome yet ends as destroyed.
     pub(super) fn destroy_pending(&mut self) {
-        while let Some(resolved) = self.queue.pop() {
+        while let Some(resolved) = self.telemetry.pop() {
             if resolved.was_submitted {
                 self.transport.forget(self.slot, resolved.id);
             }
             self.conclude(resolved, Err(UndeliveredReason::Destroyed));
+        }
+        while let Some(resolved) = self.twin_requests.pop() {
+            if resolved.was_submitted {
+                self.transport.forget(self.slot, resolved.id);
+            }
+            self.conclude_request(resolved, Err(TwinError::Destroyed));
         }
     }
 
@@ -205,6 +258,8 @@ impl<K> Outbox<K> {
         while let Some(due) = self.due.pop_front() {
             match due {
                 Due::Confirmation(callback, outcome) => callback(outcome, self),
+                Due::Twin(callback, outcome) => callback(outcome, self),
+                Due::Reported(callback, outcome) => callback(outcome, self),
                 Due::Event(event) => self.tell_event(event),
             }
         }
@@ -212,21 +267,41 @@ impl<K> Outbox<K> {
 
     fn tell_event(&mut self, event: Event) {
         match event {
-            Event::Status(change) => match self.callbacks.status.start() {
-                Some(mut callback) => {
-                    callback(change, self);
-                    self.callbacks.status.finish(callback);
+            Event::Status(change) => {
+                if let Some(change) = self.call(|callbacks| &mut callbacks.status, change) {
+                    self.events.push(Event::Status(change));
                 }
-                None => self.events.push(Event::Status(change)),
-            },
-            Event::Message(message) => match self.callbacks.message.start() {
-                Some(mut callback) => {
-                    callback(message, self);
-                    self.callbacks.message.finish(callback);
+            }
+            Event::Message(message) => {
+                if let Some(message) = self.call(|callbacks| &mut callbacks.message, message) {
+                    self.events.push(Event::Message(message));
                 }
-                None => self.events.push(Event::Message(message)),
-            },
+            }
+            Event::Method(request) => {
+                if let Some(request) = self.call(|callbacks| &mut callbacks.method, request) {
+                    self.events.push(Event::Method(request));
+                }
+            }
+            Event::Twin(update) => {
+                if let Some(update) = self.call(|callbacks| &mut callbacks.twin, update)
+                    && !self.events.push_twin(update)
+                {
+                    self.fetch_twin_anew();
+                }
+            }
             other => self.events.push(other),
         }
+    }
+
+    /// Runs a callback, if one is set; else the event comes back.
+    fn call<E>(
+        &mut self,
+        slot: impl Fn(&mut Callbacks<K>) -> &mut CallbackSlot<Callback<K, E>>,
+        event: E,
+    ) -> Option<E> {
+        let Some(mut callback) = slot(&mut self.callbacks).start() else { return Some(event) };
+        callback(event, self);
+        slot(&mut self.callbacks).finish(callback);
+        None
     }
 }

@@ -4,11 +4,17 @@ mod builder;
 mod callbacks;
 mod connection;
 mod engine;
+mod methods;
 mod outbox;
+mod renewal;
+mod settings;
 mod stats;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod twin_requests;
+mod twin_sync;
 mod wait;
 
 use std::ops::{Deref, DerefMut};
@@ -123,8 +129,8 @@ impl<K> Client<K> {
         outbox.turn();
         outbox.drive(until, |outbox| {
             let has_answers = !outbox.submitted_answers.is_empty() || !outbox.waiting_answers.is_empty();
-            let drained = outbox.queue.is_drained() && !(has_answers && outbox.connection.is_online());
-            drained || outbox.connection.has_given_up()
+            let drained = outbox.telemetry.is_drained() && outbox.twin_requests.is_drained();
+            drained && !(has_answers && outbox.connection.is_online()) || outbox.connection.has_given_up()
         });
         outbox.destroy_pending();
         outbox.tell();

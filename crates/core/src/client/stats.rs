@@ -16,8 +16,14 @@ pub struct Stats {
     pub received: u64,
     /// Cloud-to-device messages that arrived without a subscription and were left to the hub.
     pub unwanted: u64,
-    /// Messages whose answer came too late for its connection.
-    pub stale_settlements: u64,
+    /// Messages and direct methods whose answer came too late for its connection.
+    pub stale_answers: u64,
+    /// Direct methods called.
+    pub methods: u64,
+    /// Of these, refused by the client because too many others were unanswered, or nobody asked for any.
+    pub methods_refused: u64,
+    /// Connections replaced by one with a new token.
+    pub renewals: u64,
     /// Connections that the hub accepted.
     pub connections: u64,
     /// Times that `wait` returned from the poller.

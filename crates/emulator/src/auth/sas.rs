@@ -17,7 +17,7 @@ const PREFIX: &str = "SharedAccessSignature ";
 
 /// A token whose form is right. Nothing else is checked yet.
 pub(crate) struct Token<'a> {
-    /// As sent: the signature is over this text (official-sdks.md 6; some SDKs leave ids unencoded, others encode them).
+    /// As sent: the signature is over this text (docs/hub-over-mqtt.md 14; some SDKs leave ids unencoded, others encode them).
     raw_resource: &'a str,
     raw_expiry: &'a str,
     signature: Vec<u8>,
@@ -116,7 +116,7 @@ fn mac(key: &str, resource: &str, expiry: &str) -> Option<Hmac<Sha256>> {
 mod tests {
     use super::*;
 
-    /// core.md 4.2.
+    /// docs/hub-over-mqtt.md 15.
     const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     const VECTOR: &str = "SharedAccessSignature sr=contoso.azure-devices.net/devices/dev-1&sig=mHtjCBZYcFB1zFcumV6neypnLkJXN8WgAHKI8DeegdQ%3d&se=1700003600";
 

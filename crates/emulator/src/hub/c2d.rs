@@ -1,4 +1,4 @@
-//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (mqtt.md 3). It knows nothing of packets but their ids.
+//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (docs/hub-over-mqtt.md 3). It knows nothing of packets but their ids.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -243,7 +243,7 @@ impl C2dQueue {
     }
 }
 
-/// The packet id of a message, as the protocol gateway makes it (mqtt.md 3): the same at each redelivery, and never 0.
+/// The packet id of a message, as the protocol gateway makes it (docs/hub-over-mqtt.md 3): the same at each redelivery, and never 0.
 fn packet_id(sequence: u64) -> u16 {
     u16::try_from(sequence & 0x3fff).unwrap_or(0) + 1
 }

@@ -33,10 +33,14 @@ impl Connections {
     pub(crate) fn of(&self, identity: &Identity) -> Option<ConnectionId> {
         self.by_identity.get(identity).copied()
     }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Identity, ConnectionId)> {
+        self.by_identity.iter().map(|(identity, connection)| (identity, *connection))
+    }
 }
 
 impl HubState {
-    /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (mqtt.md 7; E7).
+    /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (docs/hub-over-mqtt.md 7; E7).
     pub(crate) fn open(&mut self, connection: ConnectionId, opening: Opening, forget_session: bool, now: Now) -> bool {
         let identity = opening.sender.identity.clone();
         if let Some(older) = self.connections.of(&identity) {
@@ -69,6 +73,7 @@ impl HubState {
         let Some(opening) = self.connections.open.remove(&connection) else { return };
         let identity = opening.sender.identity.clone();
         self.connections.by_identity.remove(&identity);
+        self.outbox.forget(connection);
         if !matches!(why, DisconnectReason::ByDevice | DisconnectReason::HubStopped) {
             self.publish_will(connection, &opening, now);
         }
@@ -84,10 +89,9 @@ impl HubState {
     pub(crate) fn end_all_of(&mut self, device: &str, why: &DisconnectReason, now: Now) {
         let theirs: Vec<ConnectionId> = self
             .connections
-            .by_identity
-            .iter()
+            .all()
             .filter(|(identity, _)| identity.device == device)
-            .map(|(_, connection)| *connection)
+            .map(|(_, connection)| connection)
             .collect();
         for connection in theirs {
             self.end(connection, why.clone(), now);

@@ -7,9 +7,9 @@ use crate::clock::Now;
 use crate::message::FeedbackMode;
 use crate::record::{C2dResult, FeedbackRecord};
 
-/// A batch is ready at this many records (mqtt.md 3).
+/// A batch is ready at this many records (docs/hub-over-mqtt.md 3).
 const BATCH_RECORDS: usize = 64;
-/// A batch is ready so long after its first record (mqtt.md 3).
+/// A batch is ready so long after its first record (docs/hub-over-mqtt.md 3).
 const BATCH_TIME: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]

@@ -5,11 +5,15 @@ mod connections;
 mod feedback;
 mod log;
 mod messages;
+mod methods;
+pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod telemetry;
 #[cfg(test)]
 mod tests;
+pub(crate) mod twin;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +23,7 @@ use crate::clock::Now;
 use crate::config::{Config, LockExpiry};
 use crate::device::DeviceAuth;
 use crate::error::HubError;
-use crate::faults::FaultQueue;
+use crate::faults::{Fault, FaultId, FaultQueue};
 use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
@@ -27,8 +31,11 @@ use connections::Connections;
 pub(crate) use connections::Opening;
 use feedback::Feedback;
 use log::CappedLog;
+use methods::Methods;
+use outbox::Outbox;
 use registry::{Identity, Registry};
 use session::Session;
+use twin::Twin;
 
 /// The key of activities on connections whose device is not known.
 pub(crate) const NO_DEVICE: &str = "";
@@ -42,6 +49,9 @@ pub(crate) struct HubState {
     sessions: BTreeMap<Identity, Session>,
     connections: Connections,
     queues: BTreeMap<String, C2dQueue>,
+    twins: BTreeMap<Identity, Twin>,
+    methods: Methods,
+    outbox: Outbox,
     outcomes: CappedLog<C2dOutcome>,
     feedback: Feedback,
     telemetry: CappedLog<TelemetryRecord>,
@@ -63,6 +73,9 @@ impl HubState {
             sessions: BTreeMap::new(),
             connections: Connections::default(),
             queues: BTreeMap::new(),
+            twins: BTreeMap::new(),
+            methods: Methods::default(),
+            outbox: Outbox::default(),
             outcomes: CappedLog::new(limit),
             feedback: Feedback::new(limit),
             telemetry: CappedLog::new(limit),
@@ -104,11 +117,14 @@ impl HubState {
         self.purge(id, now);
         self.registry.remove(id)?;
         self.queues.remove(id);
+        self.twins.retain(|identity, _| identity.device != id);
+        self.methods.device_deleted(id);
+        self.find_due();
         self.sessions.retain(|identity, _| identity.device != id);
         Ok(())
     }
 
-    /// Enables or disables a device; disabling closes its connections (mqtt.md 7, inferred).
+    /// Enables or disables a device; disabling closes its connections (docs/hub-over-mqtt.md 7, inferred).
     pub(crate) fn set_enabled(&mut self, id: &str, enabled: bool, now: Now) -> Result<(), HubError> {
         self.registry.set_enabled(id, enabled)?;
         if !enabled {
@@ -118,10 +134,27 @@ impl HubState {
     }
 
     pub(crate) fn create_device(&mut self, id: &str, auth: DeviceAuth, now: Now) -> Result<(), HubError> {
-        self.registry.create(id, auth, crate::clock::unix_seconds(now.wall)).map(drop)
+        self.registry.create(id, auth, crate::clock::unix_seconds(now.wall))?;
+        self.twins.insert(Identity::device(id), Twin::new(now));
+        Ok(())
     }
 
-    /// Does what is due: ends of locks, times to live, feedback batches.
+    /// Queues a fault; the connections that it may concern look at it at once.
+    pub(crate) fn inject(&mut self, device: Option<String>, fault: Fault) -> FaultId {
+        let concerned =
+            self.connections.all().filter(|(identity, _)| device.as_ref().is_none_or(|id| identity.device == *id));
+        self.woken.extend(concerned.map(|(_, connection)| connection));
+        self.faults.push(device, fault)
+    }
+
+    /// The server ends: every connection is closed, and no method call waits any more.
+    pub(crate) fn stop(&mut self, now: Now) {
+        self.end_all(&DisconnectReason::HubStopped, now);
+        self.methods.stop();
+        self.find_due();
+    }
+
+    /// Does what is due: ends of locks, times to live, feedback batches, method calls.
     pub(crate) fn advance(&mut self, now: Now) {
         if !self.due.reached(now) {
             return;
@@ -138,6 +171,7 @@ impl HubState {
             }
         }
         self.feedback.advance(now);
+        self.methods.advance(now);
         self.find_due();
     }
 
@@ -156,6 +190,7 @@ impl HubState {
         for queue in self.queues.values() {
             queue.due(&mut due, holds(self.config.lock_expiry, &self.connections));
         }
+        self.methods.due(&mut due);
         self.due = due;
     }
 
@@ -163,7 +198,8 @@ impl HubState {
         self.woken.extend(self.connections.of(identity));
     }
 
-    fn next_event(&mut self) -> u64 {
+    /// A number that nothing else has.
+    pub(crate) fn next_event(&mut self) -> u64 {
         self.last_event += 1;
         self.last_event
     }

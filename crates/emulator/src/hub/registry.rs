@@ -100,7 +100,7 @@ pub(crate) fn not_found(id: &str) -> HubError {
     HubError::DeviceNotFound { device: id.to_owned() }
 }
 
-/// The hub's rules for a device id (mqtt.md 1.1 has the length).
+/// The hub's rules for a device id (docs/hub-over-mqtt.md 1.1 has the length).
 pub(crate) fn check_device_id(id: &str) -> Result<(), HubError> {
     let problem = if id.is_empty() {
         "it is empty"

@@ -1,4 +1,4 @@
-//! From a message as a head has decoded it to the record that is stored: the hub's own stamps (mqtt.md 2.3).
+//! From a message as a head has decoded it to the record that is stored: the hub's own stamps (docs/hub-over-mqtt.md 2.3).
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Body, system property values, application property names and values (mqtt.md 2.4).
+    /// Body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
     pub(crate) fn size(&self) -> usize {
         self.body.len()
             + self.system.values().map(String::len).sum::<usize>()

@@ -151,3 +151,18 @@ fn the_hub_stamps_what_it_knows() {
     assert_eq!(record.stamps["dt-dataschema"], "dtmi:a;1");
     assert_eq!(hub.store_telemetry(SECOND, Draft::default(), at(1)), None, "no such connection");
 }
+
+#[test]
+fn what_was_for_a_connection_ends_with_it() {
+    let mut hub = hub(Config::new());
+    let me = Identity::device("d");
+    hub.open(FIRST, opening(false), false, at(0));
+    assert!(hub.subscribe(FIRST, "f", Feature::DesiredPatches, 0));
+    hub.patch_desired(&me, serde_json::json!({"a": 1}), at(1)).unwrap();
+    assert!(hub.take_woken().contains(&FIRST));
+    hub.end(FIRST, DisconnectReason::ConnectionLost, at(2));
+    assert_eq!(hub.take_letter(FIRST), None);
+    hub.patch_desired(&me, serde_json::json!({"a": 2}), at(3)).unwrap();
+    hub.open(SECOND, opening(false), false, at(4));
+    assert_eq!(hub.take_letter(SECOND), None, "nothing is queued for who is not connected");
+}

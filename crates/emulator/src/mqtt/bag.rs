@@ -1,4 +1,4 @@
-//! The property bag at the end of a topic (mqtt.md 2.2, 2.3): decoding what devices send, encoding what the hub sends.
+//! The property bag at the end of a topic (docs/hub-over-mqtt.md 2.2, 2.3): decoding what devices send, encoding what the hub sends.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -45,7 +45,7 @@ impl Bag {
     /// Decodes the text behind `.../messages/events/`. The error is the system property that is there twice.
     pub(crate) fn decode(text: &str, duplicates: DuplicateSystemProperty) -> Result<Self, &'static str> {
         let mut bag = Self::default();
-        // Some SDKs end the topic with a slash (mqtt.md 2.1).
+        // Some SDKs end the topic with a slash (docs/hub-over-mqtt.md 2.1).
         let text = text.strip_suffix('/').unwrap_or(text);
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.split_once('=') {
@@ -70,7 +70,7 @@ fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// The topic under which a cloud-to-device message is delivered (mqtt.md 3), in the order seen on the real hub.
+/// The topic under which a cloud-to-device message is delivered (docs/hub-over-mqtt.md 3), in the order seen on the real hub.
 pub(crate) fn devicebound_topic(device: &str, stored: &StoredMessage) -> String {
     let message = &stored.message;
     let to = format!("/devices/{device}/messages/devicebound");

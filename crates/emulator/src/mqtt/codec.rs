@@ -10,7 +10,7 @@ use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder, Raw
 use mqtt_protocol_core::mqtt::packet::{Qos, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
 
-/// The largest packet that is read: the body limit (mqtt.md 2.4), a topic of 65535 bytes, and the headers.
+/// The largest packet that is read: the body limit (docs/hub-over-mqtt.md 2.4), a topic of 65535 bytes, and the headers.
 pub(crate) const MAX_PACKET: u32 = 262_144 + 65_535 + 16;
 
 /// A packet from a client.
@@ -245,13 +245,13 @@ pub(crate) fn connack(session_present: bool) -> Vec<u8> {
     encode_connack(session_present, ConnectReturnCode::Accepted)
 }
 
-/// CONNACK with a refusal code of 1 to 5; any other code is written as 5.
+/// CONNACK with a refusal code. Only 1 to 5 exist; another one is written as it is, but 0 as 5.
 pub(crate) fn connack_refused(code: u8) -> Vec<u8> {
-    let code = match ConnectReturnCode::try_from(code) {
-        Ok(ConnectReturnCode::Accepted) | Err(_) => ConnectReturnCode::NotAuthorized,
-        Ok(code) => code,
-    };
-    encode_connack(false, code)
+    match ConnectReturnCode::try_from(code) {
+        Ok(ConnectReturnCode::Accepted) => encode_connack(false, ConnectReturnCode::NotAuthorized),
+        Ok(code) => encode_connack(false, code),
+        Err(_) => vec![0x20, 2, 0, code],
+    }
 }
 
 fn encode_connack(session_present: bool, code: ConnectReturnCode) -> Vec<u8> {
@@ -282,7 +282,7 @@ pub(crate) fn pingresp() -> Vec<u8> {
     built(v3_1_1::Pingresp::builder().build().map(|packet| packet.to_continuous_buffer()))
 }
 
-/// A PUBLISH to the client: at QoS 1 with a packet id, at QoS 0 without one. Never retained (mqtt.md 3.1). `None`: the topic is over 65535 bytes.
+/// A PUBLISH to the client: at QoS 1 with a packet id, at QoS 0 without one. Never retained (docs/hub-over-mqtt.md 3.1). `None`: the topic is over 65535 bytes.
 pub(crate) fn publish(topic: &str, payload: &[u8], packet_id: Option<u16>, dup: bool) -> Option<Vec<u8>> {
     let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
     let packet = v3_1_1::Publish::builder().topic_name(topic).ok()?.qos(qos).dup(dup && packet_id.is_some());

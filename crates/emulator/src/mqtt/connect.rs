@@ -1,4 +1,4 @@
-//! CONNECT: who it is, whether it may, and what its session begins with (mqtt.md 1).
+//! CONNECT: who it is, whether it may, and what its session begins with (docs/hub-over-mqtt.md 1).
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, NO_DEVICE, Opening};
 use crate::mqtt::acknowledge::Pubacks;
 use crate::mqtt::codec::{self, Connect, Will};
+use crate::mqtt::request::Unacknowledged;
 use crate::mqtt::topic::telemetry_bag;
 use crate::mqtt::user_name::UserName;
 use crate::mqtt::{Close, Head, Open, State, publish};
@@ -74,6 +75,9 @@ impl Head {
             last_heard: now.elapsed,
             expires: authenticated.expires.and_then(|expiry| expiry.checked_add(hub.config.sas_grace)),
             pubacks: Pubacks::default(),
+            unacknowledged: Unacknowledged::default(),
+            later_patches: Vec::new(),
+            scheduled: Vec::new(),
         }));
         tracing::debug!(connection = self.id.0, device, session_present, "connected");
         hub.note(
@@ -91,8 +95,25 @@ impl Head {
                 tls_version: self.peer.tls_version,
             },
         );
-        self.output.extend_from_slice(&codec::connack(session_present));
+        self.send_connack(hub, now, session_present);
         self.drops(hub, now, DropPoint::ConnackSent);
+    }
+
+    fn send_connack(&mut self, hub: &mut HubState, now: Now, session_present: bool) {
+        if let Some(Fault::SplitAt { byte }) = self.take_fault(hub, now, |fault| matches!(fault, Fault::SplitAt { .. }))
+        {
+            self.outgoing.split_after(byte);
+        }
+        let connack = codec::connack(session_present);
+        let wanted = |fault: &Fault| matches!(fault, Fault::DelayConnack { .. } | Fault::ReorderConnack);
+        match self.take_fault(hub, now, wanted) {
+            Some(Fault::ReorderConnack) => self.outgoing.push_behind_next(&connack),
+            Some(Fault::DelayConnack { by }) => {
+                self.outgoing.hold_until(now.elapsed.saturating_add(by));
+                self.outgoing.push(connack);
+            }
+            _ => self.outgoing.push(connack),
+        }
     }
 
     pub(super) fn refuse_level(&mut self, hub: &mut HubState, now: Now, level: u8) {
@@ -130,12 +151,12 @@ impl Head {
         tracing::debug!(connection = self.id.0, device, code, ?why, "CONNECT refused");
         hub.note(device, Activity::ConnectRefused { at: now.wall, connection: self.id, code, why });
         hub.note(device, Activity::Disconnected { at: now.wall, connection: self.id, why: DisconnectReason::Refused });
-        self.output.extend_from_slice(&codec::connack_refused(code));
+        self.outgoing.push(codec::connack_refused(code));
         self.state = State::Closed(Close::Orderly);
     }
 }
 
-/// One and a half keep-alive times, at most the cap; keep-alive 0 gets the cap (mqtt.md 1.3).
+/// One and a half keep-alive times, at most the cap; keep-alive 0 gets the cap (docs/hub-over-mqtt.md 1.3).
 fn allowed_silence(keep_alive: u16, cap: Duration) -> Duration {
     match keep_alive {
         0 => cap,
@@ -143,7 +164,7 @@ fn allowed_silence(keep_alive: u16, cap: Duration) -> Duration {
     }
 }
 
-/// The telemetry that the will becomes (mqtt.md 1.4), or why it cannot.
+/// The telemetry that the will becomes (docs/hub-over-mqtt.md 1.4), or why it cannot.
 fn will_draft(hub: &HubState, will: &Will, identity: &Identity) -> Result<Draft, String> {
     let bag = telemetry_bag(&will.topic, identity)
         .ok_or_else(|| format!("its topic '{}' is not the telemetry topic", will.topic))?;

@@ -1,4 +1,4 @@
-//! Cloud-to-device messages out, and their PUBACKs in (mqtt.md 3; E24-E28).
+//! Cloud-to-device messages out, and their PUBACKs in (docs/hub-over-mqtt.md 3; E24-E28).
 
 use crate::activity::{Activity, DisconnectReason, PubackEffect};
 use crate::clock::Now;
@@ -22,7 +22,7 @@ impl Head {
         }
     }
 
-    /// Sending completes the message. One that was sent before, at QoS 1, is completed unsent, as the protocol gateway does (mqtt.md 3).
+    /// Sending completes the message. One that was sent before, at QoS 1, is completed unsent, as the protocol gateway does (docs/hub-over-mqtt.md 3).
     fn deliver_at_most_once(&mut self, hub: &mut HubState, now: Now, delivery: &Delivery) {
         let device = self.device().to_owned();
         hub.complete_c2d(&device, delivery.sequence, now);
@@ -34,7 +34,7 @@ impl Head {
     fn deliver_at_least_once(&mut self, hub: &mut HubState, now: Now, delivery: &Delivery) {
         let packet_id = Some(delivery.packet_id);
         if self.send_message(hub, now, delivery, packet_id, delivery.dup)
-            && self.fault_fires(hub, now, Fault::DuplicateDelivery)
+            && self.fault_fires(hub, now, &Fault::DuplicateDelivery)
         {
             self.send_message(hub, now, delivery, packet_id, true);
         }
@@ -67,7 +67,11 @@ impl Head {
         if self.drops(hub, now, DropPoint::PubackReceived) {
             return;
         }
-        let (effect, message_id) = hub.puback(self.id, packet_id, now);
+        let State::Open(open) = &mut self.state else { return };
+        let (effect, message_id) = match open.unacknowledged.remove(packet_id) {
+            true => (PubackEffect::Completed, None),
+            false => hub.puback(self.id, packet_id, now),
+        };
         self.note(hub, Activity::PubackReceived { at: now.wall, connection: self.id, packet_id, effect });
         if let Some(message_id) = message_id {
             self.note(hub, Activity::C2dAcked { at: now.wall, connection: self.id, message_id });

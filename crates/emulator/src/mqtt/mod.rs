@@ -9,11 +9,16 @@ pub(crate) mod codec;
 mod connect;
 mod deliver;
 mod iothub;
+mod method;
+mod outgoing;
 mod publish;
+mod request;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod trouble;
+mod twin;
 mod user_name;
 
 use std::time::{Duration, SystemTime};
@@ -27,14 +32,19 @@ use crate::hub::{HubState, NO_DEVICE};
 
 use acknowledge::Pubacks;
 use codec::{Decoder, Incoming, Malformed};
+use outgoing::Outgoing;
+use request::Unacknowledged;
+use trouble::Scheduled;
 
 /// How the driver ends the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
     /// Both sides are done: TLS says goodbye, then TCP.
     Orderly,
-    /// TCP is closed and nothing is said: how the real hub shows almost every error (mqtt.md 13.4).
+    /// TCP is closed and nothing is said: how the real hub shows almost every error (docs/hub-over-mqtt.md 13.4).
     Bare,
+    /// TCP is reset; what is not yet written is lost.
+    Reset,
 }
 
 /// One MQTT connection.
@@ -44,7 +54,7 @@ pub(crate) struct Head {
     peer: Peer,
     decoder: Decoder,
     state: State,
-    output: Vec<u8>,
+    outgoing: Outgoing,
 }
 
 #[derive(Debug)]
@@ -69,6 +79,11 @@ struct Open {
     /// When the token and the hub's grace are over.
     expires: Option<SystemTime>,
     pubacks: Pubacks,
+    unacknowledged: Unacknowledged,
+    /// Desired patches that a fault holds back for the next one.
+    later_patches: Vec<Vec<u8>>,
+    /// What messages have asked for.
+    scheduled: Vec<Scheduled>,
 }
 
 impl Head {
@@ -76,7 +91,13 @@ impl Head {
     pub(crate) fn new(hub: &mut HubState, now: Now) -> Self {
         let deadline = now.elapsed.saturating_add(hub.config.connect_timeout);
         let (id, peer) = (hub.next_connection(), Peer::default());
-        Self { id, peer, decoder: Decoder::new(), state: State::AwaitingConnect { deadline }, output: Vec::new() }
+        Self {
+            id,
+            peer,
+            decoder: Decoder::new(),
+            state: State::AwaitingConnect { deadline },
+            outgoing: Outgoing::default(),
+        }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -89,13 +110,6 @@ impl Head {
         self.drop_early(hub, now, DropPoint::TlsEstablished);
     }
 
-    /// Drops the connection if a fault waits for this point, at which no device is known.
-    pub(crate) fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
-        if self.closing().is_none() && hub.faults.take_early_drop(point) {
-            self.drop_for(hub, now, point);
-        }
-    }
-
     /// TLS was not established.
     pub(crate) fn tls_failed(&mut self, hub: &mut HubState, now: Now, why: String) {
         if self.closing().is_none() {
@@ -105,11 +119,15 @@ impl Head {
 
     /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
     pub(crate) fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
-        // First what is due: bytes that come after a deadline do not lift it.
+        // First what is due and what the service has done: bytes that come after a deadline do not lift it.
         self.poll(hub, now);
-        while !bytes.is_empty() && self.closing().is_none() {
+        while !bytes.is_empty() && self.closing().is_none() && !self.cut_off() {
             match self.decoder.next(&mut bytes) {
-                Ok(Some(packet)) => self.handle(hub, now, packet),
+                Ok(Some(packet)) => {
+                    self.handle(hub, now, packet);
+                    // A message may have asked for a fault that comes before the next packet.
+                    self.suffer(hub, now);
+                }
                 Ok(None) => {}
                 Err(Malformed::TooLarge) => {
                     let limit = codec::MAX_PACKET as usize;
@@ -135,7 +153,10 @@ impl Head {
         if let Some(why) = overdue {
             return self.close(hub, now, why);
         }
+        self.suffer(hub, now);
+        self.outgoing.release(now);
         self.send_due_pubacks(hub, now);
+        self.send_letters(hub, now);
         self.deliver(hub, now);
     }
 
@@ -147,9 +168,27 @@ impl Head {
         }
     }
 
-    /// What is to be written now.
+    /// The peer does not read what it is sent.
+    pub(crate) fn overwhelmed(&mut self, hub: &mut HubState, now: Now, pending: usize) {
+        self.notice_end(hub);
+        if self.closing().is_none() {
+            self.close(hub, now, DisconnectReason::DeviceDoesNotRead { pending });
+        }
+    }
+
+    /// What is to be written now, in one go.
     pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        self.outgoing.take()
+    }
+
+    /// Whether more is to be written, but in a write of its own.
+    pub(crate) fn has_more_output(&self) -> bool {
+        self.outgoing.has_more()
+    }
+
+    /// Whether the network to the device is gone: the driver neither reads nor writes.
+    pub(crate) fn cut_off(&self) -> bool {
+        self.outgoing.is_dead()
     }
 
     /// Whether and how the stream is to end once everything is written.
@@ -168,7 +207,9 @@ impl Head {
                 let silence = Some(now.until_elapsed(open.silence_ends()));
                 let token = open.expires.map(|date| now.until_wall(date));
                 let puback = open.pubacks.due().map(|due| now.until_elapsed(due));
-                [silence, token, puback].into_iter().flatten().min()
+                let packet = self.outgoing.due().map(|due| now.until_elapsed(due));
+                let fault = open.scheduled.iter().map(|scheduled| now.until_elapsed(scheduled.due)).min();
+                [silence, token, puback, packet, fault].into_iter().flatten().min()
             }
             State::Silent { .. } | State::Closed(_) => None,
         }
@@ -201,49 +242,21 @@ impl Head {
 
     fn ping(&mut self, hub: &mut HubState, now: Now) {
         self.note(hub, Activity::Ping { at: now.wall, connection: self.id });
-        if !self.fault_fires(hub, now, Fault::WithholdPingresp) {
-            self.send(hub, now, codec::pingresp());
-        }
+        let fault = self.take_fault(hub, now, |fault| {
+            matches!(fault, Fault::WithholdPingresp | Fault::DelayPingresp { .. } | Fault::ReorderPingresp)
+        });
+        self.send_troubled(hub, now, codec::pingresp(), fault);
     }
 
     /// Writes a packet, or the first half of it if that is the fault. False: the connection is closed.
     fn send(&mut self, hub: &mut HubState, now: Now, packet: Vec<u8>) -> bool {
         if hub.faults.take_drop(self.device(), DropPoint::MidPacket) {
-            self.output.extend_from_slice(&packet[..packet.len() / 2]);
+            self.outgoing.push_part(packet[..packet.len() / 2].to_vec());
             self.drop_for(hub, now, DropPoint::MidPacket);
             return false;
         }
-        if self.output.is_empty() {
-            self.output = packet;
-        } else {
-            self.output.extend_from_slice(&packet);
-        }
+        self.outgoing.push(packet);
         true
-    }
-
-    /// Whether the connection is dropped here by a fault; then it is closed.
-    fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
-        let drops = hub.faults.take_drop(self.device(), point);
-        if drops {
-            self.drop_for(hub, now, point);
-        }
-        drops
-    }
-
-    fn drop_for(&mut self, hub: &mut HubState, now: Now, at: DropPoint) {
-        let device = Some(self.device().to_owned()).filter(|device| device != NO_DEVICE);
-        let fault = Fault::Drop { device, at };
-        self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        self.close(hub, now, DisconnectReason::Fault(fault));
-    }
-
-    /// Whether this fault waits for the connection; it is consumed.
-    fn fault_fires(&self, hub: &mut HubState, now: Now, fault: Fault) -> bool {
-        let fires = hub.faults.take_equal(self.device(), &fault);
-        if fires {
-            self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault });
-        }
-        fires
     }
 
     fn violate(&mut self, hub: &mut HubState, now: Now, how: String) {
@@ -251,7 +264,11 @@ impl Head {
     }
 
     fn close(&mut self, hub: &mut HubState, now: Now, why: DisconnectReason) {
-        let close = if why == DisconnectReason::ByDevice { Close::Orderly } else { Close::Bare };
+        let close = match why {
+            DisconnectReason::ByDevice | DisconnectReason::Fault(Fault::OrderlyClose) => Close::Orderly,
+            DisconnectReason::Fault(Fault::KillTcp) => Close::Reset,
+            _ => Close::Bare,
+        };
         tracing::debug!(connection = self.id.0, device = self.device(), ?why, "connection ends");
         match std::mem::replace(&mut self.state, State::Closed(close)) {
             State::Open(_) => hub.end(self.id, why, now),

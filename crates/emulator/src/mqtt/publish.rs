@@ -1,4 +1,4 @@
-//! PUBLISH from the device: telemetry (mqtt.md 2), and what the hub does with every other topic.
+//! PUBLISH from the device: telemetry (docs/hub-over-mqtt.md 2), and what the hub does with every other topic.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
 
-/// The largest message: body, system property values, application property names and values (mqtt.md 2.4).
+/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
 const MAX_MESSAGE: usize = 262_144;
 
 impl Head {
@@ -30,12 +30,12 @@ impl Head {
                 let draft = draft(hub, bag, publish.payload.clone());
                 self.telemetry(hub, now, &publish, draft)
             }
-            // MQTT allows no wildcard in any topic; but the C SDK sends bags as they are by default, and a `+` in one is a plus (mqtt.md 2.2).
+            // MQTT allows no wildcard in any topic; but the C SDK sends bags as they are by default, and a `+` in one is a plus (docs/hub-over-mqtt.md 2.2).
             _ if publish.topic.contains(['+', '#']) => {
                 self.violate(hub, now, format!("a wildcard in the topic '{}' of a PUBLISH", publish.topic));
                 false
             }
-            Target::IotHub(rest) => self.iothub(hub, now, rest, &publish.topic),
+            Target::IotHub(rest) => self.iothub(hub, now, rest, &publish.topic, &publish.payload),
             Target::Unknown => self.unknown_topic(hub, now, &publish),
         };
         if let (true, Some(packet_id)) = (acknowledged, publish.packet_id) {
@@ -58,7 +58,8 @@ impl Head {
                 return false;
             }
         };
-        // Neither is acted on: nothing is retained, and a repeated message is stored again (mqtt.md 2.4).
+        let asks_for_fault = self.asks_for_fault(hub, now, &draft);
+        // Neither is acted on: nothing is retained, and a repeated message is stored again (docs/hub-over-mqtt.md 2.4).
         if publish.retain {
             draft.mark("mqtt-retain", "true");
         }
@@ -68,7 +69,7 @@ impl Head {
         let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return false };
         let (packet_id, dup) = (publish.packet_id, publish.dup);
         self.note(hub, Activity::Telemetry { at: now.wall, connection: self.id, sequence_number, packet_id, dup });
-        !self.drops(hub, now, DropPoint::PublishStored)
+        !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
 
     fn unknown_topic(&mut self, hub: &mut HubState, now: Now, publish: &Publish) -> bool {

@@ -16,7 +16,7 @@ impl Head {
         if self.drops(hub, now, DropPoint::SubscribeReceived) {
             return;
         }
-        let refuse_all = self.fault_fires(hub, now, Fault::RefuseSubscription);
+        let refuse_all = self.fault_fires(hub, now, &Fault::RefuseSubscription);
         let mut codes = Vec::with_capacity(filters.len());
         for (filter, qos) in filters {
             let granted = if refuse_all { Ok(REFUSED) } else { self.grant(hub, filter, (*qos).min(1)) };
@@ -31,7 +31,11 @@ impl Head {
                 Err(why) => return self.close(hub, now, why),
             }
         }
-        if !self.fault_fires(hub, now, Fault::WithholdSuback) && self.send(hub, now, codec::suback(packet_id, &codes)) {
+        let fault = self.take_fault(hub, now, |fault| {
+            matches!(fault, Fault::WithholdSuback | Fault::DelaySuback { .. } | Fault::ReorderSuback)
+        });
+        let withheld = fault == Some(Fault::WithholdSuback);
+        if self.send_troubled(hub, now, codec::suback(packet_id, &codes), fault) && !withheld {
             self.drops(hub, now, DropPoint::SubackSent);
         }
     }

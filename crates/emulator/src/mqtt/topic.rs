@@ -1,4 +1,4 @@
-//! Which topics and filters the hub knows (mqtt.md 2.1, 3, 4.1, 5), seen from one identity.
+//! Which topics and filters the hub knows (docs/hub-over-mqtt.md 2.1, 3, 4.1, 5), seen from one identity.
 
 use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
@@ -26,7 +26,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The bag of a telemetry topic of this identity; with an empty bag the last slash may be missing (mqtt.md 2.1).
+/// The bag of a telemetry topic of this identity; with an empty bag the last slash may be missing (docs/hub-over-mqtt.md 2.1).
 pub(crate) fn telemetry_bag<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
     let rest = own(topic, identity)?.strip_prefix("messages/events")?;
     if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
@@ -40,11 +40,11 @@ pub(crate) fn feature_of(filter: &str, identity: &Identity) -> Option<Feature> {
         "$iothub/methods/POST/#" => return Some(Feature::Methods),
         _ => {}
     }
-    // A module has no cloud-to-device messages (mqtt.md 3; E29).
+    // A module has no cloud-to-device messages (docs/hub-over-mqtt.md 3; E29).
     if identity.module.is_some() {
         return None;
     }
-    // The embedded C SDK subscribes with `+` (mqtt.md 3).
+    // The embedded C SDK subscribes with `+` (docs/hub-over-mqtt.md 3).
     let own = own(filter, identity).or_else(|| filter.strip_prefix("devices/+/"));
     (own == Some("messages/devicebound/#")).then_some(Feature::CloudToDevice)
 }

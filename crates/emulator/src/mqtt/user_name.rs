@@ -1,4 +1,4 @@
-//! The user name of CONNECT: `{hub}/{device}[/{module}]/?{query}`, or the older form without `?` (mqtt.md 1.2).
+//! The user name of CONNECT: `{hub}/{device}[/{module}]/?{query}`, or the older form without `?` (docs/hub-over-mqtt.md 1.2).
 
 use percent_encoding::percent_decode_str;
 

@@ -16,6 +16,11 @@ use crate::mqtt::Head;
 use crate::server::stream::{Stream, end_tcp};
 use crate::shared::Shared;
 
+/// What may wait for a peer that does not read: far more than a device is ever sent in one go.
+const MAX_PENDING: usize = 32 * 1024 * 1024;
+/// The time between the two pieces of a split, so that the peer reads them apart.
+const SPLIT_PAUSE: Duration = Duration::from_millis(10);
+
 /// What every connection's task needs.
 #[derive(Clone)]
 pub(super) struct Context {
@@ -91,8 +96,26 @@ fn peer_of(tls: &TlsStream<TcpStream>, context: &Context) -> Peer {
 async fn run(mut stream: Stream, shared: &Shared, head: &mut Head, waker: &Waker) {
     loop {
         stream.push(head.take_output());
+        while head.has_more_output() {
+            stream.flush().await;
+            tokio::time::sleep(SPLIT_PAUSE).await;
+            stream.push(head.take_output());
+        }
+        if head.cut_off() {
+            // Nothing goes either way, and the end comes without a word.
+            if head.closing().is_some() {
+                return;
+            }
+            waker.due(head).await;
+            shared.change(|hub, now| head.poll(hub, now));
+            continue;
+        }
         if let Some(close) = head.closing() {
             return stream.end(close).await;
+        }
+        if stream.pending() > MAX_PENDING {
+            shared.change(|hub, now| head.overwhelmed(hub, now, stream.pending()));
+            return;
         }
         tokio::select! {
             read = stream.read() => match read {

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::activity::DisconnectReason;
 use crate::error::StartError;
 use crate::shared::Shared;
 use crate::tls::Tls;
@@ -54,7 +53,7 @@ impl Server {
                     _ = stopped => {}
                 }
             });
-            shared.change(|hub, now| hub.end_all(&DisconnectReason::HubStopped, now));
+            shared.change(|hub, now| hub.stop(now));
         };
         let thread = std::thread::Builder::new().name("iothub-emulator".to_owned()).spawn(run)?;
         Ok(Self { address: bound, stop: Some(stop), thread: Some(thread) })
@@ -103,7 +102,7 @@ async fn accept(listener: TcpListener, context: connection::Context, max_connect
     }
 }
 
-/// Lets happen in time what no connection waits for: ends of locks, times to live, feedback batches.
+/// Lets happen in time what no connection waits for: ends of locks, times to live, feedback batches, method calls.
 async fn keep_time(shared: &Shared) {
     loop {
         let sleep = shared.sleep_time(|hub, now| hub.timeout(now));

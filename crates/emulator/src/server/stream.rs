@@ -46,15 +46,29 @@ impl Stream {
         Ok(&self.input[..length])
     }
 
-    /// Writes what is left and ends the stream.
-    pub(super) async fn end(mut self, close: Close) {
+    /// Writes what is left, if the peer reads it.
+    pub(super) async fn flush(&mut self) {
         let _ = tokio::time::timeout(LINGER, poll_fn(|cx| self.poll_write(cx))).await;
+    }
+
+    /// How much the peer has not read yet.
+    pub(super) fn pending(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Writes what is left and ends the stream; or resets it, and what is left is lost.
+    pub(super) async fn end(mut self, close: Close) {
         match close {
+            Close::Reset => reset(self.tls.get_ref().0),
             Close::Orderly => {
+                self.flush().await;
                 let _ = tokio::time::timeout(LINGER, self.tls.shutdown()).await;
                 end_tcp(self.tls.into_inner().0).await;
             }
-            Close::Bare => end_tcp(self.tls.into_inner().0).await,
+            Close::Bare => {
+                self.flush().await;
+                end_tcp(self.tls.into_inner().0).await;
+            }
         }
     }
 
@@ -62,7 +76,7 @@ impl Stream {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Err(error));
         }
-        if self.output.len() - self.written >= HIGH_WATER {
+        if self.pending() >= HIGH_WATER {
             return Poll::Pending; // poll_write has left its waker
         }
         let mut buffer = ReadBuf::new(&mut *self.input);
@@ -94,6 +108,17 @@ impl Stream {
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Lets the end of the socket be a RST.
+#[allow(
+    deprecated,
+    reason = "a linger of zero never blocks, and its newer name is not in the oldest tokio that we allow"
+)]
+fn reset(tcp: &TcpStream) {
+    if let Err(error) = tcp.set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot reset the connection");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections that the hub drops on demand: each point leaves exactly what its name says (towards E42 to E45).
+//! Connections that the hub drops on demand: each point leaves exactly what its name says (E45).
 
 use iothub_emulator::{Activity, C2dMessage, C2dResult, DropPoint, Emulator, Fault, Hub};
 use rumqttc::mqttbytes::v4::Packet;
@@ -196,7 +196,7 @@ fn a_connect_can_be_refused_with_any_code() {
 }
 
 #[test]
-fn a_delivery_can_be_doubled() {
+fn m_e45_a_delivery_can_be_doubled() {
     let hub = Emulator::start().unwrap();
     let device = hub.create_device("dev").unwrap();
     let mut peer = Peer::connected(&hub, &device);

@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use iothub_emulator::{C2dMessage, C2dResult, Config, FeedbackMode};
+use iothub_emulator::{C2dMessage, C2dResult, Config, FeedbackMode, Hub, MethodCall};
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::Packet;
+use rumqttc::mqttbytes::v4::{Packet, Publish};
+use serde_json::{Value, json};
 
 use crate::support::bag::{self, pair};
 use crate::support::packets::{self, Connect, primary_key};
 use crate::support::peer::Peer;
 use crate::support::sas::{Spelling, Token, lower_hex};
-use crate::support::start;
 use crate::support::tls::{TLS_1_2, TlsOptions};
+use crate::support::{LIMIT, start};
 
 const HOST: &str = "hub.localtest";
 
@@ -25,8 +26,13 @@ struct Recorded {
     subscribes: &'static [&'static [(&'static str, u8)]],
     telemetry: &'static str,
     creation_time: Option<&'static str>,
-    /// QoS, `$rid` and body of the request for the twin.
-    twin_get: (u8, &'static str, &'static [u8]),
+    /// The QoS of twin requests and method responses.
+    qos: u8,
+    /// `$rid` and body of the request for the twin.
+    twin_get: (&'static str, &'static [u8]),
+    /// `$rid` and body of the reported properties.
+    report: (&'static str, &'static [u8]),
+    method_response: &'static [u8],
 }
 
 const C_SDK: Recorded = Recorded {
@@ -40,7 +46,10 @@ const C_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/k%201=v%261&%24.cid=cid1&%24.mid=mid1&%24.ct=application%2fjson&%24.ce=utf-8&%24.ctime=2026-01-02T03%3a04%3a05Z",
     creation_time: Some("2026-01-02T03:04:05Z"),
-    twin_get: (0, "4", b""),
+    qos: 0,
+    twin_get: ("4", b""),
+    report: ("5", br#"{"a":1}"#),
+    method_response: br#"{"ok":1}"#,
 };
 
 const NODE_SDK: Recorded = Recorded {
@@ -56,7 +65,10 @@ const NODE_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261",
     creation_time: None,
-    twin_get: (0, "f1c51fb1-0816-4a02-b536-a739a618d6f3", b" "),
+    qos: 0,
+    twin_get: ("f1c51fb1-0816-4a02-b536-a739a618d6f3", b" "),
+    report: ("420bc71c-b2d6-4499-b288-b1b360232d46", br#"{"a":1}"#),
+    method_response: br#"{"ok":1}"#,
 };
 
 const PYTHON_SDK: Recorded = Recorded {
@@ -72,7 +84,10 @@ const PYTHON_SDK: Recorded = Recorded {
     ],
     telemetry: "devices/dev1/messages/events/%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261",
     creation_time: None,
-    twin_get: (1, "86e48792-3034-4037-9021-aa785b54e18d", b" "),
+    qos: 1,
+    twin_get: ("86e48792-3034-4037-9021-aa785b54e18d", b" "),
+    report: ("db989fdd-7340-434c-a81f-7b999c06e5f8", br#"{"a": 1}"#),
+    method_response: br#"{"ok": 1}"#,
 };
 
 fn replay(sdk: &Recorded) {
@@ -95,7 +110,8 @@ fn replay(sdk: &Recorded) {
         let requested: Vec<u8> = filters.iter().map(|(_, qos)| *qos).collect();
         assert_eq!(peer.subscribe(filters), requested);
     }
-    expect_twin_answer(&mut peer, sdk);
+    replay_method(&hub, &mut peer, sdk);
+    replay_twin(&hub, &mut peer, sdk);
     peer.publish(sdk.telemetry, b"hello");
     let record = hub.telemetry("dev1").remove(0);
     assert_eq!(&record.body[..], b"hello");
@@ -129,24 +145,53 @@ fn replay(sdk: &Recorded) {
     peer.expect_closed_without_packet();
 }
 
-/// Whatever the hub knows of twins, the request gets one answer, its PUBACK at QoS 1, and nobody is disconnected.
-fn expect_twin_answer(peer: &mut Peer, sdk: &Recorded) {
-    let (qos, request_id, body) = sdk.twin_get;
-    peer.send(&packets::publish(&format!("$iothub/twin/GET/?$rid={request_id}"), qos, 0, 77, body));
-    let mut answers = 0;
+fn replay_method(hub: &Hub, peer: &mut Peer, sdk: &Recorded) {
+    let pending = hub.start_method("dev1", MethodCall::new("stubMethod").payload(json!({"a": 1}))).unwrap();
+    let request = peer.expect_publish();
+    assert_eq!(
+        (request.topic.as_str(), &request.payload[..]),
+        ("$iothub/methods/POST/stubMethod/?$rid=1", br#"{"a":1}"#.as_slice())
+    );
+    assert_eq!(request.qos, QoS::AtMostOnce);
+    assert_eq!(ask(peer, sdk, "$iothub/methods/res/200/?$rid=1", sdk.method_response), []);
+    let result = pending.wait(LIMIT).unwrap();
+    assert_eq!((result.status, result.payload), (200, json!({"ok": 1})));
+}
+
+fn replay_twin(hub: &Hub, peer: &mut Peer, sdk: &Recorded) {
+    let (rid, body) = sdk.twin_get;
+    let replies = ask(peer, sdk, &format!("$iothub/twin/GET/?$rid={rid}"), body);
+    assert_eq!(replies.len(), 1);
+    assert_eq!(replies[0].topic, format!("$iothub/twin/res/200/?$rid={rid}"));
+    let twin: Value = serde_json::from_slice(&replies[0].payload).unwrap();
+    assert_eq!(twin, json!({"desired": {"$version": 1}, "reported": {"$version": 1}}));
+
+    let (rid, body) = sdk.report;
+    let replies = ask(peer, sdk, &format!("$iothub/twin/PATCH/properties/reported/?$rid={rid}"), body);
+    assert_eq!(replies.len(), 1);
+    assert_eq!(replies[0].topic, format!("$iothub/twin/res/204/?$rid={rid}&$version=2"));
+    assert!(replies[0].payload.is_empty());
+    assert_eq!(hub.twin("dev1").unwrap().reported, json!({"a": 1}));
+
+    hub.patch_desired("dev1", json!({"k": 1})).unwrap();
+    let patch = peer.expect_publish();
+    assert_eq!(patch.topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
+}
+
+/// Publishes as the SDK does and gives what is answered; at QoS 1 there must be one PUBACK too.
+fn ask(peer: &mut Peer, sdk: &Recorded, topic: &str, body: &[u8]) -> Vec<Publish> {
+    peer.send(&packets::publish(topic, sdk.qos, 0, 77, body));
+    let mut answers = Vec::new();
     let mut acknowledgements = 0;
     for packet in peer.drain() {
         match packet {
             Packet::PubAck(ack) if ack.pkid == 77 => acknowledgements += 1,
-            Packet::Publish(publish) => {
-                assert!(publish.topic.starts_with("$iothub/twin/res/"), "{}", publish.topic);
-                assert!(publish.topic.ends_with(&format!("/?$rid={request_id}")), "{}", publish.topic);
-                answers += 1;
-            }
-            other => panic!("{other:?} is no answer to a twin request"),
+            Packet::Publish(publish) => answers.push(publish),
+            other => panic!("{other:?} is no answer"),
         }
     }
-    assert_eq!((answers, acknowledgements), (1, qos));
+    assert_eq!(acknowledgements, sdk.qos);
+    answers
 }
 
 #[test]

@@ -3,12 +3,12 @@
 
 use std::io::Write as _;
 
-use iothub_emulator::{Emulator, Hub};
+use iothub_emulator::{DisconnectReason, Emulator, Hub, MethodCall};
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::{self, Connect, Will};
 use crate::support::peer::{Peer, open_tcp, read_to_end};
-use crate::support::{LIMIT, wait_until_gone};
+use crate::support::{LIMIT, wait_until_gone, why_it_ended};
 
 const EVENTS: &str = "devices/dev/messages/events/";
 const DEVICEBOUND: &str = "devices/dev/messages/devicebound/#";
@@ -245,4 +245,57 @@ fn a_peer_that_never_reads_does_not_stop_the_others() {
     witness.expect_quiet();
     deaf.cut();
     wait_until_gone(&hub, "dev");
+}
+
+#[test]
+fn noise_below_iothub_is_answered_or_closes_and_harms_nobody() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut witness = witness(&hub);
+    let mut noise = Noise(4);
+    let good = br#"{"a":{"b":[1,2,{"c":null}]},"d":"text"}"#;
+    for round in 0..300 {
+        let mut body = good.to_vec();
+        for byte in noise.bytes(4) {
+            let place = usize::from(byte) % body.len();
+            body[place] = noise.bytes(1)[0];
+        }
+        let topic = match round % 3 {
+            0 => "$iothub/twin/PATCH/properties/reported/?$rid=1".to_owned(),
+            1 => format!("$iothub/methods/res/{}/?$rid=1", round - 150),
+            _ => {
+                // Anything that is text and no wildcard.
+                let text: String = noise.bytes(12).into_iter().map(|byte| char::from(b' ' + byte % 94)).collect();
+                format!("$iothub/{}", text.replace(['+', '#'], "x"))
+            }
+        };
+        let mut peer = Peer::connected(&hub, &device);
+        peer.subscribe(&[("$iothub/twin/res/#", 0)]);
+        peer.send(&packets::publish(&topic, 1, 0, 1, &body));
+        let _ = peer.try_send(packets::DISCONNECT);
+        for packet in peer.read_until_closed() {
+            match packet {
+                Packet::PubAck(ack) => assert_eq!(ack.pkid, 1),
+                Packet::Publish(reply) => assert!(reply.topic.starts_with("$iothub/twin/res/"), "{}", reply.topic),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    witness.expect_quiet();
+}
+
+#[test]
+fn a_peer_that_never_reads_is_given_up_before_it_fills_the_memory() {
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev").unwrap();
+    let mut witness = witness(&hub);
+    let mut deaf = Peer::connected(&hub, &device);
+    deaf.subscribe(&[("$iothub/methods/POST/#", 0)]);
+    let call = MethodCall::new("m").raw_payload(vec![b' '; 128 * 1024]);
+    // At most 128 MiB; the system takes some of it, and then the hub has had enough.
+    let calls: Vec<_> = (0..1024).map_while(|_| hub.start_method("dev", call.clone()).ok()).collect();
+    hub.wait_until(LIMIT, "the hub to give up", |hub| !hub.connected("dev")).unwrap();
+    assert!(matches!(why_it_ended(&hub, "dev"), DisconnectReason::DeviceDoesNotRead { .. }));
+    drop(calls);
+    witness.expect_quiet();
 }

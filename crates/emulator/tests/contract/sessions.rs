@@ -1,11 +1,11 @@
 //! Sessions that outlive their connection, and connections that displace each other (E5, E6, E7).
 
-use iothub_emulator::{Activity, C2dMessage, ConnectionId, DisconnectReason, Emulator, Fault};
+use iothub_emulator::{Activity, C2dMessage, ConnectionId, DisconnectReason, Emulator, Fault, MethodCall};
 use rumqttc::mqttbytes::QoS;
 
 use crate::support::packets::{Connect, Will};
 use crate::support::peer::Peer;
-use crate::support::{LIMIT, wait_until_gone};
+use crate::support::{LIMIT, twin, wait_until_gone};
 
 const DEVICEBOUND: &str = "devices/dev/messages/devicebound/#";
 
@@ -157,6 +157,15 @@ fn m_e06_a_session_with_twin_and_method_filters_is_restored_as_a_whole() {
     let mut peer = Peer::open(&hub);
     assert!(peer.connect(&connect));
     peer.expect_quiet();
+
+    twin::get(&mut peer, "1");
+    assert_eq!(twin::reply(&mut peer).0, "200/?$rid=1");
+    hub.patch_desired("dev", serde_json::json!({"a": 1})).unwrap();
+    assert_eq!(twin::desired(&mut peer).0, "?$version=2");
+    let pending = hub.start_method("dev", MethodCall::new("m")).unwrap();
+    let (_, rid, _) = twin::call(&mut peer);
+    twin::answer(&mut peer, "200", &rid, b"{}");
+    assert_eq!(pending.wait(LIMIT).unwrap().status, 200);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(crate) mod packets;
 pub(crate) mod peer;
 pub(crate) mod sas;
 pub(crate) mod tls;
+pub(crate) mod twin;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

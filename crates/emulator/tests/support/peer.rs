@@ -1,6 +1,6 @@
 //! One connection of a device: a blocking TLS stream and the packets on it.
 //!
-//! Every packet from the hub is checked for what mqtt.md 3.1 asks (the official SDKs misread anything else) before the
+//! Every packet from the hub is checked for what docs/hub-over-mqtt.md 3.1 asks (the official SDKs misread anything else) before the
 //! `rumqttc` codec reads it. A peer that waits longer than [`LIMIT`] fails its test.
 
 use std::collections::VecDeque;
@@ -207,6 +207,42 @@ impl Peer {
         drop(self);
     }
 
+    /// Waits for the end of the connection, which comes without another packet, and says how it came.
+    pub(crate) fn how_it_ends(&mut self) -> End {
+        assert!(self.passed_over.is_empty(), "nothing is left to be read: {:?}", self.passed_over);
+        let mut byte = [0; 1];
+        match self.stream.read(&mut byte) {
+            Ok(0) => End::Goodbye,
+            Ok(_) => panic!("another packet came, which begins with {byte:02x?}"),
+            Err(error) if is_timeout(&error) => panic!("the hub does not close within {LIMIT:?}"),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
+            Err(_) => End::Bare,
+        }
+    }
+
+    /// The content of the next TLS record that has any. Nothing may be left of earlier ones.
+    pub(crate) fn read_record(&mut self) -> Vec<u8> {
+        const HEADER: usize = 5;
+        loop {
+            let mut record = vec![0; HEADER];
+            self.stream.sock.read_exact(&mut record).expect("a record comes before the end");
+            let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+            record.resize(HEADER + length, 0);
+            self.stream.sock.read_exact(&mut record[HEADER..]).expect("a record comes whole");
+            let mut rest = &record[..];
+            while !rest.is_empty() {
+                self.stream.conn.read_tls(&mut rest).expect("a slice can be read");
+            }
+            self.stream.conn.process_new_packets().expect("the record is well-formed");
+            let mut content = vec![0; length];
+            // Without content reading would block: the record is one of TLS itself.
+            if let Ok(count) = self.stream.conn.reader().read(&mut content) {
+                content.truncate(count);
+                return content;
+            }
+        }
+    }
+
     fn pass_over(&mut self, wanted: impl Fn(&Packet) -> bool) -> Packet {
         loop {
             let packet = self.read_from_the_wire().expect("the answer arrives before the hub closes the connection");
@@ -246,6 +282,17 @@ impl Peer {
         assert!(self.received.is_empty(), "the hub closes in the middle of a packet: {:02x?}", &self.received[..]);
         None
     }
+}
+
+/// How the hub ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// TLS said goodbye first.
+    Goodbye,
+    /// TCP was closed and nothing said.
+    Bare,
+    /// TCP was reset.
+    Reset,
 }
 
 /// A TCP connection that gives up after [`LIMIT`].
@@ -306,7 +353,7 @@ fn fixed_header(received: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The rules of mqtt.md 3.1 that a lenient codec would not notice.
+/// The rules of docs/hub-over-mqtt.md 3.1 that a lenient codec would not notice.
 fn check_form(first: u8, rest: &[u8]) {
     match first {
         0x20 => {

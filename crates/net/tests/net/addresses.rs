@@ -103,6 +103,20 @@ fn a_resolver_that_is_silent_runs_into_the_time_out() {
 }
 
 #[test]
+fn another_time_out_holds_from_the_next_attempt_on() {
+    let authority = Authority::new();
+    let endpoint = endpoint("hub.example", &authority);
+    let mut connector = Connector::new(&endpoint, 8883, TIMEOUT, Some(Box::new(Dead))).unwrap();
+    let now = Now::system();
+    connector.set_timeout(TIMEOUT * 2);
+    connector.start(now);
+    assert!(connector.poll(now + TIMEOUT).is_pending());
+    assert!(connector.poll(now + TIMEOUT * 2).is_pending());
+    let Poll::Ready(outcome) = connector.poll(now + TIMEOUT * 3) else { panic!("the time is over") };
+    assert_eq!(kind(outcome), ConnectionErrorKind::TimedOut { stage: ConnectStage::Resolve, after: TIMEOUT * 2 });
+}
+
+#[test]
 fn a_cancelled_attempt_waits_for_nothing() {
     let authority = Authority::new();
     let endpoint = endpoint("hub.example", &authority);

@@ -1,16 +1,17 @@
 //! A transport, its engine and its hub, all in the test's hands.
 
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bytes::Bytes;
 use iothub_core::{
-    ConnectionErrorKind, Delivery, Disposition, Feature, Identity, Message, Now, Op, OpError, OpId, Registration, Slot,
-    Submit, Transport, TransportEvent,
+    ConnectionErrorKind, Delivery, Disposition, Feature, Identity, Message, Now, Op, OpError, OpId, Registration,
+    Reply, Slot, Submit, Transport, TransportEvent,
 };
 use iothub_net::memory::{self, PeerEnd, Script};
 use iothub_transport_mqtt::{MqttTransport, SessionOptions};
 
-use crate::wire::{connack, split};
+use crate::wire::{connack, packet_id, split, suback};
 
 /// An event, to be compared.
 #[derive(Debug, PartialEq)]
@@ -20,8 +21,10 @@ pub(crate) enum Seen {
     SubscriptionRefused(Feature),
     Down(ConnectionErrorKind),
     Disconnected,
-    Done(u64, Result<(), OpError>),
+    Done(u64, Result<Reply, OpError>),
     Message(Message, Delivery),
+    DesiredProperties(Bytes),
+    Method(String, Bytes, Delivery),
 }
 
 pub(crate) const TOKEN: &str = "SharedAccessSignature sr=contoso.azure-devices.net%2Fdevices%2Fdev-1&sig=x%3D&se=1";
@@ -41,7 +44,9 @@ impl Bench {
     pub(crate) fn with(change: impl FnOnce(&mut SessionOptions)) -> Self {
         let (mut transport, script) = transport(change);
         let slot = transport.register(registration()).unwrap();
-        Self { transport, slot, script, now: Now::system() }
+        // The wall clock is fixed, for it is part of the ids of twin requests.
+        let now = Now { wall: UNIX_EPOCH + millis(0x1000), ..Now::system() };
+        Self { transport, slot, script, now }
     }
 
     /// A slice, and what happened.
@@ -95,6 +100,27 @@ impl Bench {
         assert_eq!(self.work(), [Seen::Connected(session_present), Seen::Ready]);
         assert_eq!(peer.receive(), b"");
         peer
+    }
+
+    pub(crate) fn want(&mut self, wanted: &[Feature]) {
+        self.transport.subscribe(self.slot, wanted);
+    }
+
+    /// Connects with these subscribed, and takes the SUBSCRIBE from the wire.
+    pub(crate) fn subscribed_to(&mut self, wanted: &[Feature]) -> PeerEnd {
+        self.want(wanted);
+        let mut peer = self.open();
+        peer.send(&connack(true));
+        assert_eq!(self.work(), [Seen::Connected(true)]);
+        let sent = peer.receive();
+        assert_eq!(sent[0], 0x82, "a SUBSCRIBE");
+        peer.send(&suback(packet_id(&sent), &vec![0; wanted.len()]));
+        assert_eq!(self.work(), [Seen::Ready]);
+        peer
+    }
+
+    pub(crate) fn submit(&mut self, id: u64, op: Op<'_>) -> Submit {
+        self.transport.submit(self.slot, OpId(id), op, self.now)
     }
 
     pub(crate) fn send(&mut self, id: u64, message: &Message) -> Submit {
@@ -151,12 +177,14 @@ fn seen(event: TransportEvent) -> Seen {
         TransportEvent::Disconnected => Seen::Disconnected,
         TransportEvent::Done { id, result } => Seen::Done(id.0, result),
         TransportEvent::Message { message, delivery } => Seen::Message(message, delivery),
+        TransportEvent::DesiredProperties(body) => Seen::DesiredProperties(body),
+        TransportEvent::Method { name, body, delivery } => Seen::Method(name, body, delivery),
         other => panic!("an event that this bench does not know: {other:?}"),
     }
 }
 
 pub(crate) fn done(id: u64) -> Seen {
-    Seen::Done(id, Ok(()))
+    Seen::Done(id, Ok(Reply::Ack))
 }
 
 pub(crate) fn stale(id: u64) -> Seen {

@@ -1,66 +1,84 @@
 //! Packets do not care how the stream is cut into pieces, and rubbish does no harm.
 
-use iothub_core::{Feature, Message, Transport};
+use iothub_core::{Feature, Message, Op, Transport};
 
 use crate::bench::{Bench, Seen, TOKEN};
-use crate::wire::{PINGRESP, connack, puback, publish, suback, to_device};
+use crate::wire::{PINGRESP, connack, puback, publish, publish_once, suback, to_device};
 
-/// Everything that a hub sends in a short session in which two messages go out.
-fn session() -> Vec<u8> {
-    [
-        connack(true),
-        to_device(7, "%24.mid=m&a=1", b"first"),
-        suback(1, &[1]),
-        puback(3),
+/// Everything that a hub sends in a short session. Behind the first part two messages go out, behind the second two twin
+/// requests, and at the end the first call of a method is answered.
+fn session() -> [Vec<u8>; 3] {
+    let opened = [to_device(7, "%24.mid=m&a=1", b"first"), suback(1, &[1, 0, 0, 0]), puback(3)];
+    let rest = [
+        publish_once("$iothub/twin/PATCH/properties/desired/?$version=2", br#"{"k":1,"$version":2}"#),
+        publish_once("$iothub/twin/res/200/?$rid=1000-1-1", br#"{"desired":{"$version":2},"reported":{}}"#),
         PINGRESP.to_vec(),
+        publish_once("$iothub/methods/POST/reboot/?$rid=1", br#"{"in":5}"#),
         publish(0x30, "devices/dev-1/messages/devicebound/b", None, &[9; 300]),
         puback(2),
+        publish(0x32, "$iothub/methods/POST/stop/?$rid=2", Some(10), b""),
         to_device(8, "", b""),
+        publish_once("$iothub/twin/res/204/?$rid=1000-1-2&$version=5", b""),
         publish(0x32, "$iothub/unknown", Some(9), b"{}"),
-    ]
-    .concat()
+    ];
+    [connack(true), opened.concat(), rest.concat()]
 }
 
-/// Plays the session with the hub's bytes in the given pieces; the events, and what the hub received.
-fn play(pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>) {
+/// Plays the session with the parts of the hub's bytes in the given pieces; the events, and what the hub received.
+fn play(parts: [&[&[u8]]; 3]) -> (Vec<Seen>, Vec<u8>) {
     let mut bench = Bench::new();
-    bench.transport.subscribe(bench.slot, &[Feature::CloudToDevice]);
+    bench.want(&[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods]);
     let mut peer = bench.script.accept();
     bench.transport.connect(bench.slot, Some(TOKEN), bench.now);
     let mut seen = bench.settle_down();
-    let mut sent = false;
-    for piece in pieces {
-        peer.send(piece);
-        seen.extend(bench.settle_down());
-        // The two messages are out before the hub acknowledges anything.
-        if !sent && seen.contains(&Seen::Connected(true)) {
-            sent = true;
-            for id in [1, 2] {
-                // With damaged input the connection may be gone already.
-                bench.send(id, &Message::new("x"));
-            }
+    for (part, pieces) in parts.into_iter().enumerate() {
+        for piece in pieces {
+            peer.send(piece);
             seen.extend(bench.settle_down());
         }
+        // With damaged input the connection may be gone already, and nothing is taken.
+        match part {
+            0 => {
+                bench.send(1, &Message::new("x"));
+                bench.send(2, &Message::new("x"));
+            }
+            1 => {
+                bench.submit(3, Op::TwinGet);
+                bench.submit(4, Op::TwinReport(br#"{"a":1}"#));
+            }
+            _ => {
+                let call = seen.iter().find_map(|seen| match seen {
+                    Seen::Method(_, _, delivery) => Some(*delivery),
+                    _ => None,
+                });
+                if let Some(delivery) = call {
+                    bench.submit(5, Op::MethodResponse { delivery, status: 200, body: b"null" });
+                }
+            }
+        }
+        seen.extend(bench.settle_down());
     }
     (seen, peer.receive())
 }
 
 #[test]
 fn every_split_of_a_session_in_two_gives_the_same_events() {
-    let bytes = session();
-    let (connack, rest) = bytes.split_at(4);
-    let expected = play(&[connack, rest]);
-    assert_eq!(expected.0.len(), 7, "{:?}", expected.0);
-    for at in 0..=rest.len() {
-        let (first, second) = rest.split_at(at);
-        assert_eq!(play(&[connack, first, second]), expected, "split at {at}");
+    let parts = session();
+    let whole: [&[u8]; 3] = [&parts[0], &parts[1], &parts[2]];
+    let expected = play([&whole[..1], &whole[1..2], &whole[2..]]);
+    // Connected, ready, three messages, two PUBACKs, a change, two answers, two calls, one response.
+    assert_eq!(expected.0.len(), 13, "{:?}", expected.0);
+    for part in 0..3 {
+        for at in 0..=whole[part].len() {
+            let (first, second) = whole[part].split_at(at);
+            let pieces = [first, second];
+            let mut split = [&whole[..1], &whole[1..2], &whole[2..]];
+            split[part] = &pieces;
+            assert_eq!(play(split), expected, "part {part} split at {at}");
+        }
     }
-    for at in 0..=connack.len() {
-        let (first, second) = connack.split_at(at);
-        assert_eq!(play(&[first, second, rest]), expected, "CONNACK split at {at}");
-    }
-    let bytewise: Vec<_> = bytes.chunks(1).collect();
-    assert_eq!(play(&bytewise), expected);
+    let bytewise = whole.map(|part| part.chunks(1).collect::<Vec<_>>());
+    assert_eq!(play([&bytewise[0], &bytewise[1], &bytewise[2]]), expected);
 }
 
 #[test]
@@ -93,17 +111,18 @@ impl Noise {
 fn damaged_input_ends_in_events_and_never_in_a_panic() {
     let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
     for _ in 0..3000 {
-        let mut bytes = session();
+        let mut parts = session();
         for _ in 0..=noise.below(4) {
-            let at = noise.below(bytes.len());
+            // The long last part more often than the others.
+            let part = &mut parts[[0, 1, 2, 2, 2][noise.below(5)]];
+            let at = noise.below(part.len());
             match noise.below(3) {
-                0 => bytes[at] = noise.below(256) as u8,
-                1 => bytes[at] ^= 1 << noise.below(8),
-                _ => bytes.truncate(at + 1),
+                0 => part[at] = noise.below(256) as u8,
+                1 => part[at] ^= 1 << noise.below(8),
+                _ => part.truncate(at + 1),
             }
         }
-        let (connack, rest) = bytes.split_at(bytes.len().min(4));
-        let (seen, _) = play(&[connack, rest]);
+        let (seen, _) = play([&[&parts[0]], &[&parts[1]], &[&parts[2]]]);
         let downs = seen.iter().filter(|seen| matches!(seen, Seen::Down(_))).count();
         assert!(downs <= 1, "{seen:?}");
     }

@@ -139,6 +139,28 @@ fn a_settlement_that_was_given_up_has_no_outcome_but_stays_decided() {
 }
 
 #[test]
+fn a_hub_that_delivers_on_and_does_not_read_the_acknowledgements_loses_the_connection() {
+    let mut bench = Bench::new();
+    let mut peer = bench.connected();
+    peer.set_capacity(0);
+    // 256 KiB, and what the in-memory stream holds.
+    let limit = 256 * 1024 / puback(1).len();
+    let mut accepted = 0;
+    let down = loop {
+        peer.send(&to_device(1, "", b"x"));
+        match &bench.work()[..] {
+            [Seen::Message(_, delivery)] => {
+                accepted += 1;
+                bench.accept(accepted, *delivery);
+            }
+            other => break format!("{:?}", other.last()),
+        }
+        assert!(accepted < 2 * limit as u64, "the buffer does not end");
+    };
+    assert!(accepted >= limit as u64 && down.contains("does not read the answers"), "{accepted} {down}");
+}
+
+#[test]
 fn an_undecided_message_may_hold_later_acknowledgements_for_a_minute() {
     let mut bench = Bench::with(|options| options.keep_alive = secs(1177));
     let mut peer = bench.connected();

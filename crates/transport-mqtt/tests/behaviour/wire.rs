@@ -53,7 +53,17 @@ pub(crate) fn publish(first: u8, topic: &str, id: Option<u16>, payload: &[u8]) -
 }
 
 pub(crate) fn subscribe(id: u16, filter: &str, qos: u8) -> Vec<u8> {
-    packet(0x82, &[&id.to_be_bytes()[..], &text(filter), &[qos]].concat())
+    subscribe_all(id, &[(filter, qos)])
+}
+
+pub(crate) fn subscribe_all(id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+    let filters: Vec<u8> = filters.iter().flat_map(|(filter, qos)| [text(filter), vec![*qos]].concat()).collect();
+    packet(0x82, &[&id.to_be_bytes()[..], &filters].concat())
+}
+
+/// A QoS 0 publish, either way.
+pub(crate) fn publish_once(topic: &str, payload: &[u8]) -> Vec<u8> {
+    publish(0x30, topic, None, payload)
 }
 
 pub(crate) fn unsubscribe(id: u16, filter: &str) -> Vec<u8> {
@@ -79,6 +89,17 @@ pub(crate) fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     packets
 }
 
+/// A packet behind its fixed header.
+fn body(packet: &[u8]) -> &[u8] {
+    &packet[1 + packet[1..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1..]
+}
+
+/// The identifier of a packet that begins with one.
+pub(crate) fn packet_id(packet: &[u8]) -> u16 {
+    let body = body(packet);
+    u16::from_be_bytes([body[0], body[1]])
+}
+
 /// A QoS 1 publish of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Published {
@@ -88,15 +109,19 @@ pub(crate) struct Published {
     pub(crate) payload: Vec<u8>,
 }
 
-/// The publishes among what the client sent.
+/// The publishes among what the client sent, which are all of QoS 1.
 pub(crate) fn publishes(bytes: &[u8]) -> Vec<Published> {
     split(bytes).iter().filter(|packet| packet[0] & 0xF0 == 0x30).map(|packet| published(packet)).collect()
 }
 
+/// Those that are of QoS 1.
+pub(crate) fn publishes_of_qos_1(bytes: &[u8]) -> Vec<Published> {
+    split(bytes).iter().filter(|packet| packet[0] & 0xF6 == 0x32).map(|packet| published(packet)).collect()
+}
+
 fn published(packet: &[u8]) -> Published {
     assert_eq!(packet[0] & 0xF7, 0x32, "QoS 1 without RETAIN");
-    let body = &packet[1 + packet[1..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1..];
-    let (length, body) = body.split_at(2);
+    let (length, body) = body(packet).split_at(2);
     let (topic, body) = body.split_at(usize::from(u16::from_be_bytes([length[0], length[1]])));
     let (id, payload) = body.split_at(2);
     Published {

@@ -27,10 +27,12 @@ pub(crate) fn a_message_is_completed_in_its_callback(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
     let (tx, rx) = channel();
-    program.set_message_callback(move |message, _| {
-        tx.send(message.payload().clone()).expect("the behaviour listens");
-        message.complete();
-    });
+    program
+        .set_message_callback(move |message, _| {
+            tx.send(message.payload().clone()).expect("the behaviour listens");
+            message.complete();
+        })
+        .expect("the transport has messages");
     program.until_ready();
     send(&bench, ["m1"]);
     until_completed(&mut program, &["m1"]);
@@ -141,12 +143,14 @@ pub(crate) fn an_undecided_message_delays_no_telemetry(subject: &dyn Subject) {
 pub(crate) fn a_message_is_answered_with_telemetry_from_its_callback(subject: &dyn Subject) {
     let bench = Bench::new(subject);
     let mut program = bench.start();
-    program.set_message_callback(|message, outbox| {
-        let answer = iothub_core::Message::new(message.payload().clone());
-        let answer = answer.with_correlation_id(message.message_id().unwrap_or_default()).expect("an id is an id");
-        outbox.send_event(answer).expect("there is room");
-        message.complete();
-    });
+    program
+        .set_message_callback(|message, outbox| {
+            let answer = iothub_core::Message::new(message.payload().clone());
+            let answer = answer.with_correlation_id(message.message_id().unwrap_or_default()).expect("an id is an id");
+            outbox.send_event(answer).expect("there is room");
+            message.complete();
+        })
+        .expect("the transport has messages");
     program.until_ready();
     send(&bench, ["question-1", "question-2"]);
     program.until_stored(2);

@@ -18,7 +18,7 @@ pub(crate) fn a_message_waits_in_the_queue_until_the_device_subscribes(subject: 
     program.round_trip();
     assert_eq!(bench.c2d_queue(DEVICE)[0].state, C2dState::Enqueued);
     assert_eq!((record::sent(&bench), program.stats().received), (vec![], 0));
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let message = program.receive();
     assert_eq!(message.message_id(), Some("m1"));
     message.complete();
@@ -37,7 +37,7 @@ pub(crate) fn messages_wait_in_the_queue_after_the_device_has_unsubscribed(subje
     send(&bench, ["m1"]);
     program.round_trip();
     assert_eq!((record::queued(&bench), program.messages.len()), (vec!["m1".to_owned()], 0));
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let message = program.receive();
     assert_eq!(message.message_id(), Some("m1"));
     message.complete();
@@ -101,7 +101,7 @@ pub(crate) fn an_expired_message_is_not_received_and_its_sender_is_told(subject:
     bench.send_c2d(DEVICE, expiring).expect("the queue has room");
     send(&bench, ["lasting"]);
     bench.advance_clock(minute);
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     let message = program.receive();
     assert_eq!(message.message_id(), Some("lasting"));
     message.complete();
@@ -140,7 +140,7 @@ pub(crate) fn a_refused_subscription_is_told_and_telemetry_goes_on(subject: &dyn
         return;
     }
     let mut program = bench.start();
-    program.subscribe(Feature::CloudToDevice);
+    program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until("the refusal is told", |program| !program.notices.is_empty());
     let refused = matches!(program.notices[..], [Event::SubscriptionRefused { feature: Feature::CloudToDevice, .. }]);
     assert!(refused, "{:?}", program.notices);

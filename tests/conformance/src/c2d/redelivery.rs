@@ -60,7 +60,7 @@ pub(crate) fn an_undecided_message_comes_again_after_a_reconnect_and_its_old_ans
     assert_eq!(record::queued(&bench), ["m1"], "the stale answer was put on the wire");
     new.complete();
     until_completed(&mut program, "m1");
-    assert_eq!(program.stats().stale_settlements, 1);
+    assert_eq!(program.stats().stale_answers, 1);
     program.finish();
 }
 

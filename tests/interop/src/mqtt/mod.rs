@@ -1,18 +1,23 @@
 //! Microsoft's SDKs against our emulator over MQTT. What counts is the hub's own record: each step is looked up there.
 
+mod backend;
 mod record;
 mod sample;
 mod sdk;
+mod story;
 
 use std::time::{Duration, Instant};
 
 use iothub_emulator::{Activity, Device, Emulator, Hub};
 
 use crate::process::{Ended, Process};
-use crate::report::{Report, same};
-use record::Record;
+use crate::report::{Report, same, same_json};
+use backend::BackEnd;
+use record::{DESIRED_CHANGES, METHODS, Record, TWIN_RESPONSES, call_results};
 use sample::Sample;
 use sdk::Sdk;
+use serde_json::{Value, json};
+use story::Story;
 
 /// How long each step may take; the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,25 +38,46 @@ pub(crate) fn run(report: &mut Report) -> Result<(), String> {
     Ok(())
 }
 
-/// Connect, send, subscribe, receive, disconnect.
+/// Everything that the story has, with the device's own key.
 fn with_its_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
     let device = hub.create_device(&format!("{}-device", sdk.name)).map_err(|error| error.to_string())?;
-    let (telemetry, message) = (sample::telemetry(), sample::cloud_to_device());
-    let ended = converse(sdk, hub, &device, &telemetry, &message);
-    let record = Record::of(hub, &device);
+    let story = Story::new();
+    let mut back_end = BackEnd::new(hub, &device, &story)?;
+    let ended = converse(sdk, hub, &device, &story, &mut back_end);
+    let (record, outcomes) = (Record::of(hub, &device), back_end.outcomes());
+    let (telemetry, message, qos) = (&story.telemetry, &story.message, sdk.request_qos);
 
     let failed_before = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("{}: {what}", sdk.name), outcome);
     check("connects with user name, keep-alive and TLS version of this SDK", record.connected(sdk));
-    check("sends telemetry: every body is stored, in order", record.bodies(&telemetry));
-    check("sends telemetry: application properties are stored", record.properties(&telemetry));
-    check("sends telemetry: system properties are stored", record.system_properties(&telemetry));
+
+    check("sends telemetry: every body is stored, in order", record.bodies(telemetry));
+    check("sends telemetry: application properties are stored", record.properties(telemetry));
+    check("sends telemetry: system properties are stored", record.system_properties(telemetry));
     check("sends telemetry: the hub has stamped it", record.stamps());
     check("sends telemetry: each message was acknowledged", record.acknowledged(telemetry.len()));
-    check("subscribes to cloud-to-device messages with QoS 1", record.subscribed());
-    check("receives the cloud-to-device message with its properties", received(&ended, &message));
-    check("completes the cloud-to-device message", record.completed(&message));
-    check("has its cloud-to-device message reported to the service", record.reported(hub, &message));
+
+    check("subscribes to the answers to twin requests", record.subscribed(TWIN_RESPONSES, qos));
+    check("gets its twin: the hub has answered, before and after the changes", record.read_twin(2));
+    check("gets its twin: desired and reported with their versions", told(&ended, "twin", &story.twin()));
+    check("reports: the hub has accepted and acknowledged each patch", record.accepted_reports(&story));
+    check("reports: the hub's twin has what was reported", record.has_reported(&story));
+    check("subscribes to desired changes", record.subscribed(DESIRED_CHANGES, qos));
+    check("receives a desired change: the hub has sent it once", record.sent_change(&story));
+    check("receives a desired change: with its version", told(&ended, "desired", &story.change()));
+    check("gets its twin again: with every change", told(&ended, "twin_after", &story.twin_after()));
+
+    check("subscribes to direct methods", record.subscribed(METHODS, qos));
+    check("answers direct methods: the hub has sent each call once", record.sent_calls(&story));
+    check("answers direct methods: names and payloads are as called", told(&ended, "methods", &story.calls()));
+    check("answers direct methods: the hub has each answer, in time", record.answered_calls(&story));
+    check("answers direct methods: each caller has status and payload", call_results(&outcomes, &story));
+
+    check("subscribes to cloud-to-device messages with QoS 1", record.subscribed_to_messages());
+    check("receives the cloud-to-device message with its properties", received(&ended, message));
+    check("completes the cloud-to-device message", record.completed(message));
+    check("has its cloud-to-device message reported to the service", record.reported(hub, message));
+
     check("disconnects in order, after one single connection", record.disconnected());
     check("ends without an error", exit_code(&ended, 0));
     explain(report, failed_before, &record, &ended);
@@ -62,7 +88,7 @@ fn with_its_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String>
 fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
     let device = hub.create_device(&format!("{}-impostor", sdk.name)).map_err(|error| error.to_string())?;
     let connection_string = with_another_key(&device, hub)?;
-    let ended = sdk.start(hub, &connection_string, "[]").and_then(|process| process.finish(LIMIT));
+    let ended = sdk.start(hub, &connection_string, &json!({})).and_then(|process| process.finish(LIMIT));
     let record = Record::of(hub, &device);
 
     let failed_before = report.failed();
@@ -73,33 +99,37 @@ fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), Str
     Ok(())
 }
 
-fn converse(sdk: &Sdk, hub: &Hub, device: &Device, telemetry: &[Sample], message: &Sample) -> Result<Ended, String> {
-    let mut process = sdk.start(hub, device.connection_string(), &sample::to_json_list(telemetry))?;
-    if let Err(problem) = wait_while_it_runs(hub, &mut process, |hub| Record::of(hub, device).subscribed().is_ok()) {
-        return Err(format!("it did not subscribe: {problem}; its stderr:\n{}", process.end()));
-    }
-    hub.send_c2d(&device.id, message.to_c2d()).map_err(|error| error.to_string())?;
-    let ended = process.finish(LIMIT)?;
+fn converse(sdk: &Sdk, hub: &Hub, device: &Device, story: &Story, back_end: &mut BackEnd<'_>) -> Result<Ended, String> {
+    let mut process = sdk.start(hub, device.connection_string(), &story.task())?;
+    let limit = work_while_it_runs(hub, &mut process, back_end)?;
+    let ended = process.finish(limit)?;
     // Its last bytes may still be on their way through the hub.
     let gone = |hub: &Hub| hub.activity(&device.id).iter().any(|entry| matches!(entry, Activity::Disconnected { .. }));
     hub.wait_until(LIMIT, "the end of its connection", gone).map_err(|error| error.to_string())?;
     Ok(ended)
 }
 
-fn wait_while_it_runs(hub: &Hub, process: &mut Process, mut holds: impl FnMut(&Hub) -> bool) -> Result<(), String> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
+/// Lets the back end do its parts, until it has done them all or the script has ended without asking for the rest. Gives how
+/// long the script may still run: not at all if it has come to a stop.
+fn work_while_it_runs(hub: &Hub, process: &mut Process, back_end: &mut BackEnd<'_>) -> Result<Duration, String> {
+    let mut deadline = Instant::now() + LIMIT;
+    while !back_end.is_done() {
         let ended = process.has_ended();
-        if hub.wait_until(GLANCE, "the step", &mut holds).is_ok() {
-            return Ok(());
-        }
-        if ended {
-            return Err("it ended first".to_owned());
-        }
-        if Instant::now() >= deadline {
-            return Err(format!("not within {} s", LIMIT.as_secs()));
+        if hub.wait_until(GLANCE, "a subscription", |_| back_end.has_work()).is_ok() {
+            back_end.work()?;
+            deadline = Instant::now() + LIMIT;
+        } else if ended {
+            break;
+        } else if Instant::now() >= deadline {
+            return Ok(Duration::ZERO);
         }
     }
+    Ok(LIMIT)
+}
+
+/// The script told this value under this name.
+fn told(ended: &Result<Ended, String>, name: &str, expected: &Value) -> Result<(), String> {
+    same_json("what the SDK shows", &said(ended, name)?, expected)
 }
 
 fn received(ended: &Result<Ended, String>, sent: &Sample) -> Result<(), String> {
@@ -113,16 +143,19 @@ fn refused(ended: &Result<Ended, String>, sdk: &Sdk) -> Result<(), String> {
 }
 
 /// The value that a script told under this name.
-fn said(ended: &Result<Ended, String>, name: &str) -> Result<serde_json::Value, String> {
+fn said(ended: &Result<Ended, String>, name: &str) -> Result<Value, String> {
     let ended = ended.as_ref().map_err(Clone::clone)?;
-    let mut values = ended.stdout.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut values = ended.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     values
-        .find_map(|mut value| value.get_mut(name).map(serde_json::Value::take))
+        .find_map(|mut value| value.get_mut(name).map(Value::take))
         .ok_or_else(|| format!("it told nothing of '{name}'; it said {:?}", ended.stdout))
 }
 
 fn exit_code(ended: &Result<Ended, String>, expected: i32) -> Result<(), String> {
     let ended = ended.as_ref().map_err(Clone::clone)?;
+    if ended.killed {
+        return Err("it came to a stop, and was killed".to_owned());
+    }
     same("its exit code", &ended.status.code(), &Some(expected))
 }
 

@@ -51,12 +51,8 @@ fn sample(body: &[u8], id: &str, [content_type, encoding]: [&str; 2], properties
     }
 }
 
-pub(crate) fn to_json_list(samples: &[Sample]) -> String {
-    Value::Array(samples.iter().map(Sample::to_json).collect()).to_string()
-}
-
 impl Sample {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut value = json!(self.system);
         value["body_hex"] = Value::String(self.body.iter().map(|byte| format!("{byte:02x}")).collect());
         value["properties"] = json!(self.properties);

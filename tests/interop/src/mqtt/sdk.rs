@@ -1,6 +1,7 @@
 //! The two SDKs: how each is started, and how it shows itself to a hub. The versions are those of the lock files.
 
 use iothub_emulator::{Hub, TlsVersion};
+use serde_json::Value;
 
 use crate::process::{Lines, Process, command};
 
@@ -17,6 +18,8 @@ pub(crate) struct Sdk {
     pub(crate) client_type: &'static str,
     /// Seconds.
     pub(crate) keep_alive: u16,
+    /// At which QoS it subscribes to twin and methods.
+    pub(crate) request_qos: u8,
     pub(crate) tls: TlsVersion,
     /// The error that it raises when the hub refuses its credentials.
     pub(crate) refusal: &'static str,
@@ -31,6 +34,7 @@ pub(crate) fn node() -> Sdk {
         api_version: "2021-04-12",
         client_type: "azure-iot-device/1.18.4 (node ",
         keep_alive: 180,
+        request_qos: 0,
         tls: TlsVersion::Tls13,
         refusal: "UnauthorizedError",
     }
@@ -45,6 +49,7 @@ pub(crate) fn python() -> Sdk {
         api_version: "2019-10-01",
         client_type: "azure-iot-device-iothub-py/2.14.0(",
         keep_alive: 60,
+        request_qos: 1,
         // It asks OpenSSL for TLS 1.2 and nothing else.
         tls: TlsVersion::Tls12,
         refusal: "CredentialError",
@@ -52,8 +57,8 @@ pub(crate) fn python() -> Sdk {
 }
 
 impl Sdk {
-    /// Starts its script with a connection string, towards this hub.
-    pub(crate) fn start(&self, hub: &Hub, connection_string: &str, telemetry: &str) -> Result<Process, String> {
+    /// Starts its script with a connection string and a task, towards this hub.
+    pub(crate) fn start(&self, hub: &Hub, connection_string: &str, task: &Value) -> Result<Process, String> {
         let port = hub.mqtt_address().port();
         let connection_string = if self.port_in_gateway {
             format!("{connection_string};GatewayHostName={}:{port}", hub.host_name())
@@ -66,7 +71,7 @@ impl Sdk {
             .env("INTEROP_CONNECTION_STRING", connection_string)
             .env("INTEROP_PORT", port.to_string())
             .env("INTEROP_CA", hub.ca_pem())
-            .env("INTEROP_TELEMETRY", telemetry);
+            .env("INTEROP_TASK", task.to_string());
         Process::start(command, Lines::OfStdout)
     }
 }

@@ -30,10 +30,11 @@ fn a_message_can_be_completed_in_the_callback() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
     let (tx, rx) = channel();
-    client.set_message_callback(move |message, _| {
+    let callback = move |message: IncomingMessage, _: &mut Outbox<Device>| {
         tx.send(message.payload().clone()).unwrap();
         message.complete();
-    });
+    };
+    client.set_message_callback(callback).unwrap();
     fake.delivers("one", 1);
     client.do_work();
     client.do_work();
@@ -45,7 +46,7 @@ fn a_message_can_be_completed_in_the_callback() {
 fn wrinkle_28_a_message_can_be_answered_later_from_another_thread_and_that_wakes_the_client() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 1);
     client.do_work();
     let message = receive(&mut client);
@@ -59,7 +60,7 @@ fn wrinkle_28_a_message_can_be_answered_later_from_another_thread_and_that_wakes
 fn wrinkle_28_a_message_that_is_dropped_is_abandoned() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 1);
     client.do_work();
     drop(receive(&mut client));
@@ -71,7 +72,7 @@ fn wrinkle_28_a_message_that_is_dropped_is_abandoned() {
 fn a_refused_reject_names_the_transports_that_have_it_and_hands_the_message_back() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 1);
     client.do_work();
     let refused = receive(&mut client).reject().unwrap_err();
@@ -86,7 +87,7 @@ fn a_refused_reject_names_the_transports_that_have_it_and_hands_the_message_back
 fn an_answer_for_a_dead_connection_is_reported_as_stale() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 1);
     fake.delivers("two", 2);
     client.do_work();
@@ -98,14 +99,14 @@ fn an_answer_for_a_dead_connection_is_reported_as_stale() {
     let Some(Event::StaleSettlement { message_id, disposition }) = client.next_event() else { panic!("no event") };
     assert_eq!((message_id.as_deref(), disposition), (Some("one"), Disposition::Accept));
     assert!(client.next_event().is_none(), "an abandoned message is delivered again anyway");
-    assert_eq!(client.stats().stale_settlements, 1);
+    assert_eq!(client.stats().stale_answers, 1);
 }
 
 #[test]
 fn an_answer_on_the_wire_when_the_connection_drops_is_stale_too() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 1);
     client.do_work();
     receive(&mut client).complete();
@@ -131,8 +132,8 @@ fn a_message_without_a_subscription_is_left_to_the_hub() {
 fn wrinkle_29_subscriptions_are_declared_once_however_often_the_callback_changes() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.set_message_callback(|_, _| {});
-    client.set_message_callback(|_, _| {});
+    client.set_message_callback(|_, _| {}).unwrap();
+    client.set_message_callback(|_, _| {}).unwrap();
     client.clear_message_callback();
     let (some, none) = (Call::Subscribe(vec![Feature::CloudToDevice]), Call::Subscribe(vec![]));
     assert_eq!(fake.calls(), [some, none]);
@@ -142,7 +143,7 @@ fn wrinkle_29_subscriptions_are_declared_once_however_often_the_callback_changes
 fn wrinkle_47_the_time_of_the_last_message_is_none_until_there_is_one() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     assert_eq!(client.last_message_receive_time(), None);
     fake.advance(SECOND);
     fake.delivers("one", 1);
@@ -154,7 +155,7 @@ fn wrinkle_47_the_time_of_the_last_message_is_none_until_there_is_one() {
 fn a_refused_subscription_is_an_event() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     let detail = "0x80".to_owned();
     fake.happens(TransportEvent::SubscriptionRefused { feature: Feature::CloudToDevice, detail });
     client.do_work();
@@ -165,7 +166,7 @@ fn a_refused_subscription_is_an_event() {
 fn a_settled_delivery_is_echoed_as_the_transport_gave_it() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
-    client.subscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
     fake.delivers("one", 42);
     client.do_work();
     receive(&mut client).complete();

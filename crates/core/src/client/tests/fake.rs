@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::*;
 
 /// The wall clock at the start of every test.
@@ -20,6 +22,9 @@ pub(super) enum Call {
     Subscribe(Vec<Feature>),
     Telemetry(OpId, String),
     Settle(OpId, Delivery, Disposition),
+    TwinGet(OpId),
+    TwinReport(OpId, String),
+    MethodResponse(OpId, Delivery, i32, String),
     Forget(OpId),
     Slice,
 }
@@ -35,6 +40,9 @@ pub(super) struct Script {
     /// Room that the next slice makes without an event.
     pub(super) room_after_slice: usize,
     pub(super) stale_generation: Option<u32>,
+    /// Whether twin requests find no room, and method responses.
+    pub(super) twin_is_full: bool,
+    pub(super) methods_are_full: bool,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
     pub(super) parks: Vec<Option<Duration>>,
@@ -66,6 +74,8 @@ impl Fake {
             in_flight: 0,
             room_after_slice: 0,
             stale_generation: None,
+            twin_is_full: false,
+            methods_are_full: false,
             mute: false,
             parks: Vec::new(),
             start: mono,
@@ -96,7 +106,16 @@ impl Fake {
     }
 
     pub(super) fn confirms(&self, id: OpId) {
-        self.happens(TransportEvent::Done { id, result: Ok(()) });
+        self.answers(id, Ok(Reply::Ack));
+    }
+
+    pub(super) fn answers(&self, id: OpId, result: Result<Reply, OpError>) {
+        self.happens(TransportEvent::Done { id, result });
+    }
+
+    pub(super) fn calls_method(&self, name: &str, key: u64) {
+        let delivery = Delivery { generation: 1, key };
+        self.happens(TransportEvent::Method { name: name.to_owned(), body: Bytes::from_static(b"{}"), delivery });
     }
 
     pub(super) fn delivers(&self, text: &str, key: u64) {
@@ -137,6 +156,11 @@ impl Fake {
         options(builder).build(self).unwrap()
     }
 
+    /// Whether the client has something to do now.
+    pub(super) fn is_due(&self, client: &DeviceClient) -> bool {
+        client.next_deadline().is_some_and(|due| due <= self.script().now.mono)
+    }
+
     /// A client whose connection is ready.
     pub(super) fn ready_client(&self) -> DeviceClient {
         let mut client = self.client();
@@ -152,7 +176,7 @@ impl Fake {
 impl Provider for Fake {
     fn transport(&self, _: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
         let capabilities = Capabilities {
-            features: &[Feature::CloudToDevice],
+            features: &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods],
             dispositions: &[Disposition::Accept, Disposition::Abandon],
             ..Capabilities::new("fake")
         };
@@ -247,19 +271,35 @@ impl Transport for FakeTransport {
             Op::Telemetry(_) if script.in_flight >= script.window => return Submit::Full,
             Op::Telemetry(message) => {
                 script.in_flight += 1;
-                let payload = String::from_utf8_lossy(message.payload()).into_owned();
-                script.calls.push(Call::Telemetry(id, payload));
+                script.calls.push(Call::Telemetry(id, text(message.payload())));
             }
             Op::Settle { delivery, .. } if script.stale_generation == Some(delivery.generation) => {
                 return Submit::Refused(OpError::Stale);
             }
             Op::Settle { delivery, disposition } => script.calls.push(Call::Settle(id, delivery, disposition)),
+            Op::TwinGet | Op::TwinReport(_) if script.twin_is_full => return Submit::Full,
+            Op::MethodResponse { .. } if script.methods_are_full => return Submit::Full,
+            Op::TwinGet => script.calls.push(Call::TwinGet(id)),
+            Op::TwinReport(patch) => script.calls.push(Call::TwinReport(id, text(patch))),
+            Op::MethodResponse { delivery, .. } if script.stale_generation == Some(delivery.generation) => {
+                return Submit::Refused(OpError::Stale);
+            }
+            Op::MethodResponse { delivery, status, body } => {
+                script.calls.push(Call::MethodResponse(id, delivery, status, text(body)));
+            }
         }
         Submit::Taken
     }
 
     fn forget(&mut self, _: Slot, id: OpId) {
         self.fake.script().calls.push(Call::Forget(id));
+    }
+
+    fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
+        match option {
+            TransportOption::KeepAlive(_) => Ok(()),
+            other => Err(OptionError::NotOfTransport { option: other.name(), transport: "fake" }),
+        }
     }
 
     fn do_work(&mut self, _: Now) {
@@ -285,4 +325,8 @@ impl Transport for FakeTransport {
     }
 
     fn readiness(&self, _: &mut Vec<Readiness>) {}
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -6,7 +6,11 @@ mod close;
 mod connection;
 mod create;
 mod fake;
+mod methods;
+mod options;
+mod renewal;
 mod telemetry;
+mod twin;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;

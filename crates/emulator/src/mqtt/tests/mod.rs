@@ -3,7 +3,10 @@
 mod connect;
 mod deliver;
 mod faults;
+mod method;
 mod publish;
+mod trouble;
+mod twin;
 
 use std::time::{Duration, SystemTime};
 
@@ -101,6 +104,28 @@ impl World {
         });
         refusals.last().unwrap()
     }
+}
+
+/// The topics and bodies of the PUBLISH packets in the output, which has nothing else; each with its first byte.
+fn published(mut bytes: &[u8]) -> Vec<(u8, String, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [first, rest @ ..] = bytes {
+        assert_eq!(first & 0xf0, 0x30, "{bytes:02x?}");
+        let (mut length, mut used) = (0, 0);
+        loop {
+            length |= usize::from(rest[used] & 0x7f) << (7 * used);
+            used += 1;
+            if rest[used - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        let (packet, behind) = rest[used..].split_at(length);
+        let (topic, body) = packet[2..].split_at(usize::from(packet[1]) | usize::from(packet[0]) << 8);
+        let body = if first & 0x06 == 0 { body } else { &body[2..] };
+        found.push((*first, String::from_utf8(topic.to_vec()).unwrap(), body.to_vec()));
+        bytes = behind;
+    }
+    found
 }
 
 fn text(text: &str) -> Vec<u8> {

@@ -60,15 +60,3 @@ fn a_repeated_and_a_retained_message_are_stored_and_marked() {
     assert_eq!(second.property("mqtt-dup"), Some(Some("true")));
     assert_eq!(second.property("mqtt-retain"), Some(Some("true")));
 }
-
-#[test]
-fn twin_requests_are_answered_501_and_a_request_without_id_ends_the_connection() {
-    let mut world = World::new(Config::new());
-    let mut head = world.connected();
-    world.say(&mut head, &subscribe(1, &[("$iothub/twin/res/#", 0)]));
-    let answer = world.say(&mut head, &publish(0x32, "$iothub/twin/GET/?$rid=a-1", 5, b" "));
-    assert!(String::from_utf8_lossy(&answer).contains("$iothub/twin/res/501/?$rid=a-1"));
-    assert!(answer.ends_with(b"\x40\x02\x00\x05"), "QoS 1 is acknowledged");
-    world.say(&mut head, &publish(0x30, "$iothub/twin/GET/", 0, b""));
-    assert!(matches!(world.why(), DisconnectReason::UnknownTopic(_)));
-}

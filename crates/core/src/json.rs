@@ -1,0 +1,21 @@
+//! Reading JSON strictly: a text, and then its grammar.
+
+use serde::de::DeserializeOwned;
+
+/// Reads a value. JSON is UTF-8 (RFC 8259, 8.1), also in the parts that the value ignores.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::IgnoredAny;
+
+    #[test]
+    fn what_is_no_text_is_no_json_although_nobody_looks_at_it() {
+        assert!(read::<IgnoredAny>(b"{\"a\":\"\xff\"}").is_err());
+        assert!(read::<IgnoredAny>("{\"a\":\"ÿ\"}".as_bytes()).is_ok());
+    }
+}

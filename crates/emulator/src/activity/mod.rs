@@ -1,0 +1,351 @@
+//! What happened on each connection, as the hub saw it: the record that tests check beside the client's view.
+
+mod reason;
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::faults::Fault;
+
+pub use reason::{DisconnectReason, RefusalReason};
+
+/// Names one connection; unique in the life of an emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The TLS version of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// What became of a PUBACK from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PubackEffect {
+    /// It completed a message, or was for a twin or method publish at QoS 1.
+    Completed,
+    /// It was not for the oldest message in flight; see [`Config::with_out_of_order_puback`](crate::Config::with_out_of_order_puback).
+    OutOfOrder,
+    /// No message in flight has this packet id.
+    Unknown,
+}
+
+/// Something that happened on a connection. The times are the hub's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// CONNECT was accepted.
+    Connected {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The flag of CONNECT.
+        clean_session: bool,
+        /// The flag of CONNACK.
+        session_present: bool,
+        /// Seconds, as in CONNECT.
+        keep_alive: u16,
+        /// The user name as sent.
+        user_name: String,
+        /// `api-version`, decoded.
+        api_version: Option<String>,
+        /// `DeviceClientType`, decoded.
+        client_type: Option<String>,
+        /// `model-id`, decoded.
+        model_id: Option<String>,
+        /// The TLS version; `None` over an in-memory pipe.
+        tls_version: Option<TlsVersion>,
+    },
+    /// CONNECT was refused.
+    ConnectRefused {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The CONNACK return code.
+        code: u8,
+        /// What the hub knows and does not tell.
+        why: RefusalReason,
+    },
+    /// One filter of a SUBSCRIBE was answered.
+    Subscribed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The filter.
+        filter: String,
+        /// The granted QoS, or 0x80.
+        granted: u8,
+    },
+    /// One filter of an UNSUBSCRIBE was answered.
+    Unsubscribed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The filter.
+        filter: String,
+    },
+    /// Telemetry was stored.
+    Telemetry {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The record's sequence number.
+        sequence_number: u64,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// A PUBLISH was acknowledged but not stored, because its topic is unknown and the hub is configured so.
+    PublishDropped {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The topic.
+        topic: String,
+    },
+    /// The last will was stored as telemetry.
+    WillPublished {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The record's sequence number.
+        sequence_number: u64,
+    },
+    /// The last will was not stored; the text says why.
+    WillDropped {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// PUBACK was sent.
+    PubackSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The packet id.
+        packet_id: u16,
+    },
+    /// PUBACK was received.
+    PubackReceived {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The packet id.
+        packet_id: u16,
+        /// What became of it.
+        effect: PubackEffect,
+    },
+    /// A cloud-to-device message was sent.
+    C2dSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// A cloud-to-device message was completed.
+    C2dAcked {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// PINGREQ was received.
+    Ping {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// A twin was asked for.
+    TwinGet {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent.
+        rid: String,
+        /// The status of the answer.
+        status: u16,
+        /// Whether the answer was sent, or waits to be; not without a subscription to it (E33).
+        answered: bool,
+    },
+    /// Reported properties came.
+    TwinReported {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent; a patch without one is applied and not answered (E36).
+        rid: Option<String>,
+        /// The status of the answer: 204 if the patch was accepted.
+        status: u16,
+        /// The version of the reported properties that it made.
+        version: Option<u64>,
+        /// Whether the answer was sent, or waits to be.
+        answered: bool,
+    },
+    /// A desired patch was sent, or waits to be.
+    DesiredSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The version of the desired properties.
+        version: u64,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+    },
+    /// A method request was sent, or waits to be.
+    MethodSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The method.
+        name: String,
+        /// The request id.
+        rid: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+    },
+    /// A method response came.
+    MethodAnswered {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent.
+        rid: String,
+        /// The device's status.
+        status: i64,
+        /// Nobody waits for it: the call has ended, or there was none.
+        late: bool,
+    },
+    /// A method response came that is none.
+    MethodMisanswered {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The request id, as it was sent, if there was one.
+        rid: Option<String>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A message asked for a fault by its properties (E42).
+    FaultScheduled {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The fault.
+        fault: Fault,
+        /// When it will happen, by the hub's clock.
+        due: SystemTime,
+        /// `AzIoTHub_FaultOperationCloseReason`.
+        reason: Option<String>,
+    },
+    /// A message asked for a fault by its properties that does not exist on MQTT, or asked badly. It is an ordinary message.
+    FaultIgnored {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// `AzIoTHub_FaultOperationType`.
+        operation: String,
+        /// Why.
+        problem: String,
+    },
+    /// An injected fault took effect.
+    FaultFired {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The fault.
+        fault: Fault,
+    },
+    /// The connection ended.
+    Disconnected {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// Why.
+        why: DisconnectReason,
+    },
+}
+
+impl Activity {
+    /// The connection it happened on.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.place().0
+    }
+
+    /// When it happened, by the hub's clock.
+    #[must_use]
+    pub fn at(&self) -> SystemTime {
+        self.place().1
+    }
+
+    fn place(&self) -> (ConnectionId, SystemTime) {
+        match self {
+            Self::Connected { at, connection, .. }
+            | Self::ConnectRefused { at, connection, .. }
+            | Self::Subscribed { at, connection, .. }
+            | Self::Unsubscribed { at, connection, .. }
+            | Self::Telemetry { at, connection, .. }
+            | Self::PublishDropped { at, connection, .. }
+            | Self::WillPublished { at, connection, .. }
+            | Self::WillDropped { at, connection, .. }
+            | Self::PubackSent { at, connection, .. }
+            | Self::PubackReceived { at, connection, .. }
+            | Self::C2dSent { at, connection, .. }
+            | Self::C2dAcked { at, connection, .. }
+            | Self::Ping { at, connection, .. }
+            | Self::TwinGet { at, connection, .. }
+            | Self::TwinReported { at, connection, .. }
+            | Self::DesiredSent { at, connection, .. }
+            | Self::MethodSent { at, connection, .. }
+            | Self::MethodAnswered { at, connection, .. }
+            | Self::MethodMisanswered { at, connection, .. }
+            | Self::FaultScheduled { at, connection, .. }
+            | Self::FaultIgnored { at, connection, .. }
+            | Self::FaultFired { at, connection, .. }
+            | Self::Disconnected { at, connection, .. } => (*connection, *at),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The settings of a hub. What the real hub does for certain is not a setting; where it is not certain, the default names its source.
+
+mod choice;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::StartError;
+
+pub use choice::{
+    BadFilter, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
+};
+
+/// The settings of a hub, built with `with_*` methods from [`Config::new`]. In a seed file the same names without `with_`, durations in seconds.
+///
+/// ```
+/// use iothub_emulator::Config;
+/// use std::time::Duration;
+/// let config = Config::new().with_host_name("hub.localtest").with_sas_grace(Duration::ZERO);
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub(crate) host_names: Vec<String>,
+    pub(crate) mqtt_address: SocketAddr,
+    #[serde(skip)]
+    pub(crate) manual_clock: Option<SystemTime>,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) sas_grace: Duration,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) clock_skew: Duration,
+    pub(crate) refusal_code: u8,
+    pub(crate) require_api_version: bool,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) connect_timeout: Duration,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) max_keep_alive: Duration,
+    pub(crate) unknown_topic: UnknownTopic,
+    pub(crate) bad_filter: BadFilter,
+    pub(crate) subscription_limit: usize,
+    pub(crate) duplicate_system_property: DuplicateSystemProperty,
+    pub(crate) out_of_order_puback: OutOfOrderPuback,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) lock_duration: Duration,
+    pub(crate) lock_expiry: LockExpiry,
+    pub(crate) release_on_disconnect: bool,
+    pub(crate) count_redelivery: bool,
+    pub(crate) max_delivery_count: u32,
+    pub(crate) drop_unmatched: bool,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) c2d_ttl: Duration,
+    pub(crate) c2d_queue_limit: usize,
+    pub(crate) twin_qos: DeliveryQos,
+    pub(crate) twin_arrays: bool,
+    pub(crate) method_qos: DeliveryQos,
+    pub(crate) method_rid: MethodRid,
+    pub(crate) message_faults: bool,
+    pub(crate) ack_fault_message: bool,
+    pub(crate) max_connections: usize,
+    pub(crate) log_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host_names: Vec::new(),
+            mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            manual_clock: None,
+            sas_grace: Duration::from_secs(600),
+            clock_skew: Duration::ZERO,
+            refusal_code: 5,
+            require_api_version: false,
+            connect_timeout: Duration::from_secs(60),
+            max_keep_alive: Duration::from_secs(1767),
+            unknown_topic: UnknownTopic::Close,
+            bad_filter: BadFilter::Close,
+            subscription_limit: 5,
+            duplicate_system_property: DuplicateSystemProperty::Close,
+            out_of_order_puback: OutOfOrderPuback::Ignore,
+            lock_duration: Duration::from_secs(60),
+            lock_expiry: LockExpiry::Redeliver,
+            release_on_disconnect: true,
+            count_redelivery: false,
+            max_delivery_count: 10,
+            drop_unmatched: false,
+            c2d_ttl: Duration::from_secs(3600),
+            c2d_queue_limit: 50,
+            twin_qos: DeliveryQos::AtMostOnce,
+            twin_arrays: true,
+            method_qos: DeliveryQos::AtMostOnce,
+            method_rid: MethodRid::Counter,
+            message_faults: true,
+            ack_fault_message: false,
+            max_connections: 10_000,
+            log_limit: 1_000_000,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a host name, DNS name or IP address. Each goes into the server certificate and is accepted in tokens; the first is in connection
+    /// strings. Without any it is `localhost`. (The C SDK needs a name with a dot: docs/hub-over-mqtt.md 14.)
+    #[must_use]
+    pub fn with_host_name(mut self, name: &str) -> Self {
+        self.host_names.push(name.to_owned());
+        self
+    }
+
+    /// Replaces all host names; see [`with_host_name`](Self::with_host_name).
+    #[must_use]
+    pub fn with_host_names(mut self, names: &[String]) -> Self {
+        self.host_names = names.to_vec();
+        self
+    }
+
+    /// Where to listen for MQTT over TLS. Default `127.0.0.1:0`: loopback only, a port of the system's choice.
+    #[must_use]
+    pub fn with_mqtt_address(mut self, address: SocketAddr) -> Self {
+        self.mqtt_address = address;
+        self
+    }
+
+    /// The hub's clock starts here and moves only by [`Hub::advance_clock`](crate::Hub::advance_clock) and
+    /// [`Hub::set_clock`](crate::Hub::set_clock). Default: it runs with the machine's.
+    #[must_use]
+    pub fn with_manual_clock(mut self, start: SystemTime) -> Self {
+        self.manual_clock = Some(start);
+        self
+    }
+
+    /// How long after its token's `se` a connection is kept. Default 600 s, inferred from one documentation table (docs/hub-over-mqtt.md 7, 12.5; E11).
+    #[must_use]
+    pub fn with_sas_grace(mut self, grace: Duration) -> Self {
+        self.sas_grace = grace;
+        self
+    }
+
+    /// How long after its `se` a token still opens a connection. Default 0: a token that has expired is refused (docs/hub-over-mqtt.md 7; the allowance is open: 12.4).
+    #[must_use]
+    pub fn with_clock_skew(mut self, allowance: Duration) -> Self {
+        self.clock_skew = allowance;
+        self
+    }
+
+    /// The CONNACK code for every refused credential or identity, 1 to 5. Default 5: the C SDK's documentation states that the hub always
+    /// answers 5 (docs/hub-over-mqtt.md 1.5; E4). Codes 1 to 4 are for tests of clients. A protocol level other than 4 always gets 1 (MQTT 3.1.1, 3.1.2.2).
+    #[must_use]
+    pub fn with_refusal_code(mut self, code: u8) -> Self {
+        self.refusal_code = code;
+        self
+    }
+
+    /// Whether a user name without `api-version` is refused. Default no: the cloud hub lets it connect (docs/hub-over-mqtt.md 1.2, inferred from the field).
+    #[must_use]
+    pub fn with_require_api_version(mut self, required: bool) -> Self {
+        self.require_api_version = required;
+        self
+    }
+
+    /// How long a connection may take from TCP to CONNECT. Default 60 s, IoT Edge's `ConnectArrivalTimeout`; the cloud's is not known (docs/hub-over-mqtt.md 1.5; E9).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// The longest silence that any keep-alive buys; also what keep-alive 0 gets. Default 1767 s; IoT Edge has 600 s (docs/hub-over-mqtt.md 1.3; E8).
+    #[must_use]
+    pub fn with_max_keep_alive(mut self, limit: Duration) -> Self {
+        self.max_keep_alive = limit;
+        self
+    }
+
+    /// Default [`UnknownTopic::Close`] (docs/hub-over-mqtt.md 2.4, inferred; 12.1).
+    #[must_use]
+    pub fn with_unknown_topic(mut self, reaction: UnknownTopic) -> Self {
+        self.unknown_topic = reaction;
+        self
+    }
+
+    /// Default [`BadFilter::Close`] (E14: stated in Azure/azure-iot-middleware-freertos PR 89).
+    #[must_use]
+    pub fn with_bad_filter(mut self, reaction: BadFilter) -> Self {
+        self.bad_filter = reaction;
+        self
+    }
+
+    /// How many subscriptions a session may hold; one more is answered as a bad filter. Default 5 (docs/hub-over-mqtt.md 3, session rule 4; E16).
+    #[must_use]
+    pub fn with_subscription_limit(mut self, limit: usize) -> Self {
+        self.subscription_limit = limit;
+        self
+    }
+
+    /// Default [`DuplicateSystemProperty::Close`], as IoT Edge fails the message (docs/hub-over-mqtt.md 2.3; the cloud's reaction is not known).
+    #[must_use]
+    pub fn with_duplicate_system_property(mut self, reaction: DuplicateSystemProperty) -> Self {
+        self.duplicate_system_property = reaction;
+        self
+    }
+
+    /// Default [`OutOfOrderPuback::Ignore`], as the protocol gateway does (docs/hub-over-mqtt.md 3; E24).
+    #[must_use]
+    pub fn with_out_of_order_puback(mut self, reaction: OutOfOrderPuback) -> Self {
+        self.out_of_order_puback = reaction;
+        self
+    }
+
+    /// How long a delivered cloud-to-device message is locked. Default 60 s (docs/hub-over-mqtt.md 3).
+    #[must_use]
+    pub fn with_lock_duration(mut self, duration: Duration) -> Self {
+        self.lock_duration = duration;
+        self
+    }
+
+    /// Default [`LockExpiry::Redeliver`] (docs/hub-over-mqtt.md 3; 12.3: not certain on a live connection).
+    #[must_use]
+    pub fn with_lock_expiry(mut self, reaction: LockExpiry) -> Self {
+        self.lock_expiry = reaction;
+        self
+    }
+
+    /// Whether the locks of a connection end with it, so that the next one is sent its messages at once. Default yes: they are certainly
+    /// redelivered after a reconnect (docs/hub-over-mqtt.md 3; E26). Otherwise they wait for the end of their lock.
+    #[must_use]
+    pub fn with_release_on_disconnect(mut self, release: bool) -> Self {
+        self.release_on_disconnect = release;
+        self
+    }
+
+    /// Whether a message that a connection leaves behind counts as given back. Default no: only an explicit abandon counts (docs/hub-over-mqtt.md 3).
+    #[must_use]
+    pub fn with_count_redelivery(mut self, count: bool) -> Self {
+        self.count_redelivery = count;
+        self
+    }
+
+    /// How often a message may be given back, 1 to 100. Default 10 (docs/hub-over-mqtt.md 3).
+    #[must_use]
+    pub fn with_max_delivery_count(mut self, count: u32) -> Self {
+        self.max_delivery_count = count;
+        self
+    }
+
+    /// Whether a connected device's message is rejected when no subscription that is older than the message matches it, as seen in the field
+    /// (azure-docs 98930, 31378). Default no: it stays in the queue (docs/hub-over-mqtt.md 3, session rule 3; E28).
+    #[must_use]
+    pub fn with_drop_unmatched(mut self, drop: bool) -> Self {
+        self.drop_unmatched = drop;
+        self
+    }
+
+    /// The time to live of a message that has none of its own. Default 1 h; the hub allows 1 min to 2 d (docs/hub-over-mqtt.md 3; E26).
+    #[must_use]
+    pub fn with_c2d_ttl(mut self, ttl: Duration) -> Self {
+        self.c2d_ttl = ttl;
+        self
+    }
+
+    /// How many cloud-to-device messages may be pending for a device. Default 50 (docs/hub-over-mqtt.md 3; E27).
+    #[must_use]
+    pub fn with_c2d_queue_limit(mut self, limit: usize) -> Self {
+        self.c2d_queue_limit = limit;
+        self
+    }
+
+    /// At which QoS twin replies and desired patches go out. Default [`DeliveryQos::AtMostOnce`]: a live log shows replies at QoS 0 (docs/hub-over-mqtt.md 12.2).
+    #[must_use]
+    pub fn with_twin_qos(mut self, qos: DeliveryQos) -> Self {
+        self.twin_qos = qos;
+        self
+    }
+
+    /// Whether twins may hold arrays. Default yes, as the documentation of twins says today; once they were refused with 400 (docs/hub-over-mqtt.md 4.3).
+    #[must_use]
+    pub fn with_twin_arrays(mut self, allowed: bool) -> Self {
+        self.twin_arrays = allowed;
+        self
+    }
+
+    /// At which QoS method requests go out. Default [`DeliveryQos::AtMostOnce`], as documented; IoT Edge takes the subscription's (docs/hub-over-mqtt.md 5).
+    #[must_use]
+    pub fn with_method_qos(mut self, qos: DeliveryQos) -> Self {
+        self.method_qos = qos;
+        self
+    }
+
+    /// How method request ids are made. Default [`MethodRid::Counter`]: logs of the cloud show small numbers (docs/hub-over-mqtt.md 5; E38).
+    #[must_use]
+    pub fn with_method_rid(mut self, rid: MethodRid) -> Self {
+        self.method_rid = rid;
+        self
+    }
+
+    /// Whether messages with `AzIoTHub_FaultOperationType` cause faults. Default yes; a real hub does so only for its own testers (E42).
+    #[must_use]
+    pub fn with_message_faults(mut self, honoured: bool) -> Self {
+        self.message_faults = honoured;
+        self
+    }
+
+    /// Whether a message that asks for a fault gets its PUBACK. Default no: it is not acknowledged before the drop, and its resend asks again (E43).
+    #[must_use]
+    pub fn with_ack_fault_message(mut self, acknowledged: bool) -> Self {
+        self.ack_fault_message = acknowledged;
+        self
+    }
+
+    /// How many connections may be open; further ones are closed when they are accepted. Default 10,000, the emulator's own limit.
+    #[must_use]
+    pub fn with_max_connections(mut self, limit: usize) -> Self {
+        self.max_connections = limit;
+        self
+    }
+
+    /// How many records the telemetry log holds, and likewise the activity log and the outcomes: the oldest make room. Default 1,000,000, the emulator's own limit.
+    #[must_use]
+    pub fn with_log_limit(mut self, records: usize) -> Self {
+        self.log_limit = records;
+        self
+    }
+
+    /// Checks the limits and fills in what has to be there.
+    pub(crate) fn validated(mut self) -> Result<Self, StartError> {
+        if self.host_names.is_empty() {
+            self.host_names.push("localhost".to_owned());
+        }
+        if let Some(name) =
+            self.host_names.iter().find(|name| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']))
+        {
+            return Err(StartError::Config {
+                field: "host_names",
+                problem: format!("'{name}' is neither a DNS name nor an IP address"),
+            });
+        }
+        if !(1..=5).contains(&self.refusal_code) {
+            return Err(StartError::Config {
+                field: "refusal_code",
+                problem: format!("is {}; a CONNACK refuses with 1 to 5", self.refusal_code),
+            });
+        }
+        if !(1..=100).contains(&self.max_delivery_count) {
+            return Err(StartError::Config {
+                field: "max_delivery_count",
+                problem: format!("is {}; 1 to 100 are allowed", self.max_delivery_count),
+            });
+        }
+        if !(1..=16_000).contains(&self.c2d_queue_limit) {
+            // Packet ids of cloud-to-device messages are the low 14 bits of their sequence number.
+            return Err(StartError::Config {
+                field: "c2d_queue_limit",
+                problem: format!("is {}; 1 to 16000 are allowed", self.c2d_queue_limit),
+            });
+        }
+        if self.log_limit == 0 {
+            return Err(StartError::Config { field: "log_limit", problem: "is 0; allow at least 1 record".to_owned() });
+        }
+        Ok(self)
+    }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| D::Error::custom(format!("{seconds} is no duration in seconds")))
+}

@@ -1,0 +1,209 @@
+//! Faults that a test injects: what can go wrong. The parts of a head execute them where the packet is made; `queue` keeps those that have not happened yet.
+
+pub(crate) mod by_message;
+mod queue;
+
+use std::time::Duration;
+
+pub(crate) use queue::{FaultQueue, Taken};
+
+/// Names an injected fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FaultId(pub(crate) u64);
+
+/// Where in its life a connection is dropped: TCP is closed without a packet. What the hub answered before is still sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropPoint {
+    /// TCP was accepted, before TLS. No device is known yet: a fault's device is not looked at.
+    TcpAccepted,
+    /// TLS is up, before any MQTT packet. No device is known yet: a fault's device is not looked at.
+    TlsEstablished,
+    /// An acceptable CONNECT has come; no CONNACK.
+    ConnectReceived,
+    /// CONNACK 0 is sent.
+    ConnackSent,
+    /// A SUBSCRIBE has come; it is not acted on.
+    SubscribeReceived,
+    /// SUBACK is sent, and the session has the subscription.
+    SubackSent,
+    /// A PUBLISH has come, whichever its topic; it is not acted on.
+    PublishReceived,
+    /// Telemetry is stored; its PUBACK is withheld.
+    PublishStored,
+    /// A PUBACK is sent to the device.
+    PubackSent,
+    /// A cloud-to-device message is sent to the device.
+    C2dSent,
+    /// A PUBACK has come from the device; it is not acted on.
+    PubackReceived,
+    /// A twin request is executed; its reply and its PUBACK are withheld.
+    TwinExecuted,
+    /// A desired patch is sent to the device.
+    DesiredSent,
+    /// A method request is sent to the device.
+    MethodSent,
+    /// The first half of a hub-to-device packet is sent: the next one after CONNACK, whichever it is.
+    MidPacket,
+}
+
+/// What goes wrong with the reply to one twin request: the next GET or reported patch, whichever comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TwinReplyFault {
+    /// It is sent so much later by the hub's clock; later packets do not wait for it.
+    Delay(Duration),
+    /// The request is executed and never answered.
+    Drop,
+    /// It is sent twice.
+    Duplicate,
+    /// It names a request id that nobody asked with.
+    UnknownRid,
+    /// The version in it is one less than it is: `$version` of the topic (reported patch), or of both sections (GET).
+    WrongVersion,
+    /// Its body is JSON that breaks off (a reported patch's reply has such a body instead of none).
+    BadJson,
+    /// The request is not executed and is answered with this status, 400 or above with the documented error body.
+    Status(u16),
+}
+
+/// What goes wrong with one desired patch: the next that would be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TwinPatchFault {
+    /// It is not sent, though the twin has changed.
+    Drop,
+    /// It is sent twice.
+    Duplicate,
+    /// It is sent right behind the patch that follows it.
+    Reorder,
+    /// Its body is JSON that breaks off.
+    BadJson,
+}
+
+/// Something that goes wrong once. See [`Hub::inject`](crate::Hub::inject) and [`Hub::inject_for`](crate::Hub::inject_for).
+///
+/// [`KillTcp`](Self::KillTcp), [`OrderlyClose`](Self::OrderlyClose), [`Throttle`](Self::Throttle), [`Quota`](Self::Quota),
+/// [`AuthError`](Self::AuthError), [`HalfOpen`](Self::HalfOpen) and [`SplitAt`](Self::SplitAt) concern a connection: they happen at once to the
+/// device's, or, where there is none, to its next one right behind CONNACK. All others wait for the packet they concern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection is dropped at this point.
+    Drop {
+        /// Of this device; `None`: of the next one, whichever it is.
+        device: Option<String>,
+        /// Where.
+        at: DropPoint,
+    },
+    /// The next acceptable CONNECT is never answered; the connection stays open and silent. No session is touched.
+    WithholdConnack,
+    /// The next CONNACK 0, and all that would follow it meanwhile, is sent so much later by the hub's clock. For the hub the device is connected.
+    DelayConnack {
+        /// How much later.
+        by: Duration,
+    },
+    /// The next CONNACK 0 is sent right behind the next other packet. To a client that waits for it before it asks for anything, it may never come.
+    ReorderConnack,
+    /// The next acceptable CONNECT is refused with this return code, then the connection is closed. 1 to 5 exist; others go out as they are, 0 as 5.
+    RefuseConnect {
+        /// The CONNACK return code.
+        code: u8,
+    },
+    /// The next `count` PUBACKs to the device are not sent. Their messages are stored.
+    DropPubacks {
+        /// How many.
+        count: u32,
+    },
+    /// The next `count` PUBACKs to the device are sent so much later by the hub's clock. PUBACKs keep their order, so later ones wait behind.
+    DelayPubacks {
+        /// How many.
+        count: u32,
+        /// How much later.
+        by: Duration,
+    },
+    /// The next `window` PUBACKs to the device are collected and sent in reverse order once all of them are due.
+    ReorderPubacks {
+        /// How many.
+        window: u32,
+    },
+    /// The next SUBSCRIBE gets no SUBACK, though its filters are granted.
+    WithholdSuback,
+    /// The next SUBACK is sent so much later by the hub's clock; other packets do not wait for it.
+    DelaySuback {
+        /// How much later.
+        by: Duration,
+    },
+    /// The next SUBACK is sent right behind the next other packet.
+    ReorderSuback,
+    /// Every filter of the next SUBSCRIBE is refused with 0x80.
+    RefuseSubscription,
+    /// The next PINGREQ gets no PINGRESP.
+    WithholdPingresp,
+    /// The next PINGRESP is sent so much later by the hub's clock; other packets do not wait for it.
+    DelayPingresp {
+        /// How much later.
+        by: Duration,
+    },
+    /// The next PINGRESP is sent right behind the next other packet.
+    ReorderPingresp,
+    /// The hub has forgotten the session: the next accepted CONNECT is answered with session present 0 and has no subscriptions.
+    SessionLost,
+    /// The next QoS 1 cloud-to-device message is sent twice, the second time with DUP.
+    DuplicateDelivery,
+    /// The connection is reset: TCP RST, and what was not yet sent is lost.
+    KillTcp,
+    /// The connection is closed as the hub closes one in good order: TLS says goodbye, then TCP. There is no DISCONNECT from a hub.
+    OrderlyClose,
+    /// Too many requests. On MQTT the connection is dropped, and a reconnect succeeds at once (E42).
+    Throttle {
+        /// How long requests fail. MQTT does not look at it.
+        lasts: Duration,
+    },
+    /// The daily quota is used up. On MQTT the connection is dropped, and a reconnect succeeds at once (E42).
+    Quota {
+        /// How long requests fail. MQTT does not look at it.
+        lasts: Duration,
+    },
+    /// The credential is no longer accepted. On MQTT the connection is dropped, and a reconnect succeeds at once (E42).
+    AuthError {
+        /// How long requests fail. MQTT does not look at it.
+        lasts: Duration,
+    },
+    /// The network between hub and device is gone: the hub neither reads nor writes, and TCP stays, until the hub itself ends the connection
+    /// (keep-alive, token, a newer connection). What it sends meanwhile is lost.
+    HalfOpen,
+    /// The bytes to the device are counted from now on, or on its next connection from CONNACK 0 on; behind the `byte`th a new write begins, in a
+    /// TLS record of its own, 10 ms of real time later.
+    SplitAt {
+        /// How many bytes come before the split.
+        byte: usize,
+    },
+    /// Something is wrong with the reply to the next twin request.
+    TwinReply(TwinReplyFault),
+    /// Something is wrong with the next desired patch.
+    TwinPatch(TwinPatchFault),
+    /// The next method request is sent twice, with the same request id.
+    MethodDuplicate,
+    /// The next method request is sent so much later by the hub's clock, be it behind its response time-out.
+    LateMethod {
+        /// How much later.
+        by: Duration,
+    },
+}
+
+impl Fault {
+    /// Whether it waits for no packet, but happens to a connection as soon as there is one.
+    pub(crate) fn concerns_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::KillTcp
+                | Self::OrderlyClose
+                | Self::Throttle { .. }
+                | Self::Quota { .. }
+                | Self::AuthError { .. }
+                | Self::HalfOpen
+                | Self::SplitAt { .. }
+        )
+    }
+}

@@ -1,0 +1,131 @@
+//! The faults that have not happened yet. One waits until a connection or packet comes that it applies to; then it is consumed.
+
+use crate::faults::{DropPoint, Fault, FaultId};
+
+/// The faults that have not happened yet.
+#[derive(Debug, Default)]
+pub(crate) struct FaultQueue {
+    next: u64,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    device: Option<String>,
+    fault: Fault,
+}
+
+impl FaultQueue {
+    pub(crate) fn push(&mut self, device: Option<String>, fault: Fault) -> FaultId {
+        // A fault that names its device itself and one injected for a device are the same thing.
+        let device = match &fault {
+            Fault::Drop { device: Some(own), .. } => Some(own.clone()),
+            _ => device,
+        };
+        self.next += 1;
+        let nothing = matches!(
+            fault,
+            Fault::DropPubacks { count: 0 }
+                | Fault::DelayPubacks { count: 0, .. }
+                | Fault::ReorderPubacks { window: 0 }
+        );
+        if !nothing {
+            self.waiting.push(Waiting { device, fault });
+        }
+        FaultId(self.next)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Takes the oldest fault that `wanted` picks, if it applies to this device.
+    pub(crate) fn take<T>(
+        &mut self,
+        device: &str,
+        mut wanted: impl FnMut(&mut Fault) -> Option<Taken<T>>,
+    ) -> Option<T> {
+        for index in 0..self.waiting.len() {
+            let waiting = &mut self.waiting[index];
+            if waiting.device.as_deref().is_some_and(|only| only != device) {
+                continue;
+            }
+            match wanted(&mut waiting.fault) {
+                Some(Taken::Last(value)) => {
+                    self.waiting.remove(index);
+                    return Some(value);
+                }
+                Some(Taken::More(value)) => return Some(value),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// Whether a fault that is the same as `kind` applies to this device; it is consumed.
+    pub(crate) fn take_equal(&mut self, device: &str, kind: &Fault) -> bool {
+        self.take(device, |fault| (fault == kind).then_some(Taken::Last(()))).is_some()
+    }
+
+    /// Whether the device's connection is to be dropped here; the fault is consumed.
+    pub(crate) fn take_drop(&mut self, device: &str, point: DropPoint) -> bool {
+        self.take(device, |fault| matches!(fault, Fault::Drop { at, .. } if *at == point).then_some(Taken::Last(())))
+            .is_some()
+    }
+
+    /// As [`take_drop`](Self::take_drop), while no device is known yet.
+    pub(crate) fn take_early_drop(&mut self, point: DropPoint) -> bool {
+        let found =
+            self.waiting.iter().position(|waiting| matches!(waiting.fault, Fault::Drop { at, .. } if at == point));
+        found.map(|index| self.waiting.remove(index)).is_some()
+    }
+}
+
+/// What a fault gave, and whether it has more to give.
+#[derive(Debug)]
+pub(crate) enum Taken<T> {
+    /// It is used up.
+    Last(T),
+    /// It stays in the queue.
+    More(T),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop_at(device: Option<&str>, at: DropPoint) -> Fault {
+        Fault::Drop { device: device.map(str::to_owned), at }
+    }
+
+    #[test]
+    fn a_fault_is_used_up_by_the_first_thing_that_it_applies_to() {
+        let mut queue = FaultQueue::default();
+        queue.push(None, drop_at(Some("d"), DropPoint::ConnackSent));
+        assert!(!queue.take_drop("e", DropPoint::ConnackSent));
+        assert!(!queue.take_drop("d", DropPoint::SubackSent));
+        assert!(queue.take_drop("d", DropPoint::ConnackSent));
+        assert!(!queue.take_drop("d", DropPoint::ConnackSent));
+    }
+
+    #[test]
+    fn before_a_device_is_known_the_device_of_a_fault_is_not_looked_at() {
+        let mut queue = FaultQueue::default();
+        queue.push(None, drop_at(Some("d"), DropPoint::TcpAccepted));
+        assert!(queue.take_early_drop(DropPoint::TcpAccepted));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_fault_without_anything_to_do_is_not_queued_but_named() {
+        let mut queue = FaultQueue::default();
+        let none = queue.push(None, Fault::DropPubacks { count: 0 });
+        let other = queue.push(None, Fault::ReorderPubacks { window: 0 });
+        assert_ne!(none, other);
+        assert_eq!(queue.len(), 0);
+    }
+}

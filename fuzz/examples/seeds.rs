@@ -1,0 +1,287 @@
+//! Writes the seeds of the corpora: sessions as the specification and the official SDKs have them, and the mistakes that a
+//! peer can make, each in a file whose name says what it is. What a fuzzer found lies beside them under other names.
+//!
+//! `cargo run --example seeds`, in the folder `fuzz`.
+
+use std::fs;
+use std::path::Path;
+
+/// Name and script. A letter is a step, a number one byte, `<text>` a length and the text, in which `\xNN` is a byte.
+const MQTT_SESSION: &[(&str, &str)] = &[
+    ("connect-and-subscribe", "c w a w a w"),
+    ("session-present", "c w n 7 w a w"),
+    ("connect-refused", "c w n 5 w c w n 3 w c w n 6 w"),
+    ("telemetry-acknowledged", "c w a w a w s 5 s 6 s 7 w a w"),
+    ("telemetry-window-full", "c w a w a w s 1 s 1 s 1 s 1 s 1 s 1 s 1 s 1 w n 0 w s 1 w a w"),
+    ("telemetry-resent-in-the-session", "c w a w a w s 5 s 6 w q w c w n 7 w r 0 r 0 w a w"),
+    ("telemetry-resent-without-the-session", "c w a w a w s 5 s 6 w z w c w a w r 0 r 0 w a w"),
+    ("telemetry-large-into-a-full-socket", "c w a w a w k 9 s 255 s 255 s 255 w w k 0 w a w"),
+    ("telemetry-cut-in-the-middle", "c w a w a w y 40 s 200 w c w n 7 w r 0 w a w"),
+    ("puback-twice-and-of-nothing", "c w a w a w s 5 w n 1 w h <\\x40\\x02\\x12\\x34> w"),
+    ("puback-never-comes", "c w a w a w s 5 w t 16 w"),
+    ("forgotten-before-its-puback", "c w a w a w s 5 w f 0 a w s 5 w a w"),
+    (
+        "c2d-accepted-and-abandoned",
+        "c w a w a w v <%24.mid=m1&%24.to=%2Fdevices%2Fdev1&iothub-ack=full&prop1=v%201> v <a> v <b> w x 8 x 1 x 0 w",
+    ),
+    ("c2d-before-any-subscription", "c w n 7 v <a> w x 0 w a w"),
+    ("c2d-again-undecided", "c w a w a w v <a=b> w o w x 0 w o w x 0 w"),
+    ("c2d-at-qos-0", "c w a w a w b <a=b> w x 0 w"),
+    ("c2d-held-too-long", "c w a w a w v <a> v <b> w x 4 w t 16 w"),
+    ("c2d-answered-after-the-drop", "c w a w a w v <a> w q w c w a w x 0 w"),
+    ("c2d-puback-in-a-full-socket", "c w a w a w k 1 v <a> w x 0 w q w k 0 w"),
+    ("method-answered", "c w a w a w i <1> i <2> w m 1 m 0 w"),
+    ("method-called-again", "c w a w a w i <1> o w m 0 w o w m 0 w"),
+    ("method-answered-late", "c w a w a w i <1> w e w c w a w m 0 w"),
+    (
+        "method-with-a-long-request-id",
+        "c w a w a w i <aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa> w m 0 w",
+    ),
+    ("twin-get-and-report", "c w a w a w g p 9 w a w"),
+    ("twin-answers-with-failure", "c w a w a w g p 9 w n 10 w n 4 w"),
+    ("twin-answer-twice-and-at-qos-1", "c w a w a w g w n 2 o w"),
+    ("twin-lost-and-asked-again", "c w a w a w g p 9 w q w c w a w a w r 0 r 0 w a w"),
+    ("twin-before-the-subscription", "c w a w g w a w g w a w"),
+    ("desired-at-qos-1", "c w a w a w j <{\"a\":1,\"$version\":2}> w"),
+    ("subscription-refused", "c w a w n 1 w"),
+    ("subscription-answered-wrongly", "c w a w n 2 w c w a w n 3 w"),
+    ("subscriptions-change", "c w u 1 a w a w u 14 w a w a w u 0 w a w"),
+    ("keep-alive", "c w a w a w t 17 t 17 w a w t 17 t 17 w t 17 w"),
+    ("disconnect-in-order", "c w a w a w s 5 d w"),
+    ("disconnect-into-a-full-socket", "c w a w a w k 1 s 9 w d w t 10 w t 10 w"),
+    ("disconnect-while-connecting", "c d w c w d w c w a d w"),
+    ("byte-by-byte", "c w l 1 w a w a w v <p=1> j <{}> i <1> w x 0 m 0 w"),
+    ("packets-of-a-client", "c w a w h <\\x10\\x00> w c w a w h <\\x82\\x05\\x00\\x01\\x00\\x00\\x00> w"),
+    ("endless-remaining-length", "c w a w h <\\x30\\xFF\\xFF\\xFF\\xFF\\x01> w"),
+    ("packet-beyond-the-limit", "c w a w h <\\x30\\x80\\x80\\x80\\x01> w"),
+    ("qos-2", "c w a w h <\\x34\\x07\\x00\\x01a\\x00\\x01xx> w"),
+    ("connack-twice", "c w h <\\x20\\x02\\x00\\x00\\x20\\x02\\x00\\x00> w"),
+    ("connack-in-pieces", "c w h <\\x20> w h <\\x02\\x01> w h <\\x00> w a w"),
+    ("anything-before-connack", "c w h <\\xD0\\x00> w"),
+    ("http-instead", "c w h <HTTP/1.1 400 Bad Request\\x0D\\x0A\\x0D\\x0A> w"),
+];
+
+const TOPICS: &[(&str, &str)] = &[
+    ("c2d-of-the-hub", "c %24.mid=m1&%24.to=%2Fdevices%2Fx%2Fmessages%2FdeviceBound&iothub-ack=full&prop1=v%201"),
+    (
+        "c2d-every-system-property",
+        "c %24.mid=1&%24.cid=2&%24.uid=3&%24.to=4&%24.exp=5&%24.ctime=6&%24.ct=7&%24.ce=8&iothub-ack=none",
+    ),
+    ("c2d-no-properties", "c "),
+    ("c2d-without-values", "c null&empty=&full=a%3Db=c&&+=%20"),
+    ("c2d-malformed-escapes", "c %24.new=1&p%=%zz&q=%FF&%C3%A9=%c3%a9&%C3=%A9"),
+    ("c2d-repeated-keys", "c a=1&b=2&a=3&%61=4&%24.mid=1&$.mid=2"),
+    ("c2d-not-utf-8", "c a=\\xFF\\xC3"),
+    ("twin-get-answered", "t 200/?$rid=RID"),
+    ("twin-report-answered", "t 204/?$rid=RID&$version=7"),
+    ("twin-version-first", "t 204/?$version=7&$rid=RID"),
+    ("twin-refused", "t 400/?$rid=RID"),
+    ("twin-throttled", "t 429/?$rid=RID&retry=1"),
+    ("twin-of-another-request", "t 200/?$rid=RID1"),
+    ("twin-without-request-id", "t 200/"),
+    ("twin-status-out-of-range", "t 70000/?$rid=RID"),
+    ("twin-two-request-ids", "t 200/?$rid=1&$rid=RID"),
+    ("method-of-the-hub", "m stubMethod/?$rid=1"),
+    ("method-of-an-edge-gateway", "m reboot/?$rid=9c0ae0ef-5f94-44d4-8bd2-a9a4ed5b1b4e"),
+    ("method-of-a-component", "m thermostat1*getMaxMinReport/?$rid=f"),
+    ("method-encoded-name", "m a%20b/?$rid=1&x=2"),
+    ("method-name-with-a-slash", "m a/b/?$rid=1/?$rid=2"),
+    ("method-without-name", "m /?$rid=1"),
+    ("method-without-request-id", "m a/?$rid="),
+    ("method-wildcard-in-request-id", "m a/?$rid=1+#"),
+    ("desired", "d ?$version=3"),
+    ("desired-bare", "d "),
+    ("foreign-topics", "w $iothub/twin/res"),
+    ("foreign-device", "w devices/dev2/messages/devicebound/a=b"),
+    ("foreign-case", "w DEVICES/DEV1/messages/deviceBound/a=b"),
+    ("foreign-edge-input", "w devices/dev1/modules/m/inputs/in1/a=b"),
+    ("foreign-empty", "w "),
+    ("sent-with-all", "e mid1\\x00cid1\\x00application/json\\x00utf-8\\x00k 1\\x00v&1\\x00=\\x00\\x00%\\x00%41"),
+    ("sent-with-punctuation", "e \\x00\\x00\\x00\\x00a/b?c#d+e$f\\x00~!@^*()_-{}[]|:;'<>,.\\x00/\\x00/"),
+    ("sent-without-properties", "e "),
+    ("served-with-all", "s m1\\x00c1\\x00text/plain\\x00utf-16\\x00u 1\\x00prop1\\x00v 1\\x00none"),
+    (
+        "served-with-any-text",
+        "s \\x00\\x00\\x00\\x00\\x00gr\\xC3\\xB6\\xC3\\x9Fe\\x00\\xE2\\x82\\xAC=&%\\x00+\\x00/\\x00/\\x00#",
+    ),
+];
+
+const TWIN: &[(&str, &str)] = &[
+    ("followed-from-the-start", "s w o w v 6 w v 7 w"),
+    ("change-while-the-whole-is-fetched", "s w v 6 v 7 o w"),
+    ("stale-change", "s w o w v 5 v 4 w"),
+    ("gap-in-the-versions", "s w o w v 9 w o w"),
+    (
+        "too-many-changes-while-fetching",
+        "s w v 1 v 2 v 3 v 4 v 5 v 6 v 7 v 8 v 9 v 10 v 11 v 12 v 13 v 14 v 15 v 16 v 17 w o w o w",
+    ),
+    ("reconnect-fetches-anew", "s w o w v 6 w q w f <{\"desired\":{\"$version\":9},\"reported\":{\"$version\":1}}> w"),
+    ("asked-and-reported", "g r <{\"a\":1}> w o w e 68 <> w"),
+    ("reports-in-order-over-a-loss", "r <{\"a\":1}> r <{\"b\":null}> w q w e 68 <> e 68 <> w"),
+    (
+        "report-refused",
+        "r <{\"a\":[1]}> w e 133 <{\"errorCode\":400004,\"trackingId\":\"t\",\"message\":\"not allowed\",\"timestampUtc\":\"x\"}> w",
+    ),
+    ("report-is-no-object", "r <[1]> r <> r <null> r <{> r <{\"a\":1}x> r <\\xFF> w"),
+    ("throttled", "g s w e 143 <> e 143 <{\"message\":7}> w t 10 w"),
+    ("whole-twin-malformed", "s w f <> w t 10 w f <null> w t 11 w f <[]> w t 12 w f <{\"desired\":{}}> w"),
+    ("version-malformed", "s g w f <{\"desired\":{\"$version\":-1}}> f <{\"desired\":{\"$version\":1.5}}> w"),
+    (
+        "version-at-its-end",
+        "s w f <{\"desired\":{\"$version\":18446744073709551615}}> w v 1 w d <{\"$version\":18446744073709551615}> w",
+    ),
+    ("version-twice", "s w f <{\"desired\":{\"$version\":1,\"$version\":2}}> w"),
+    (
+        "nested-deeply",
+        "s w f <[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[> w",
+    ),
+    ("text-is-not-utf-8", "s w f <{\"desired\":{\"$version\":3,\"a\":\"\\xFF\"}}> w"),
+    ("change-is-not-utf-8", "s w o w d <{\"a\":\"\\xC3\",\"$version\":6}> w"),
+    ("report-is-not-utf-8", "r <{\"a\":\"\\xFF\"}> w"),
+    ("lone-surrogate-and-large-number", "s w f <{\"desired\":{\"$version\":3,\"a\":\"\\ud800\",\"b\":1e999}}> w"),
+    (
+        "escaped-names",
+        "s w f <{\"desired\":{\"\\u0024version\":3,\"\\u00e4\":\"\\u20ac\"}}> w d <{\"\\u0024version\":6}> w",
+    ),
+    ("change-malformed", "s w o w d <> d <null> d <{\"a\":1}> w d <{\"$version\":\"6\"}> w"),
+    ("no-answer-in-time", "s g w t 15 t 15 w t 15 w"),
+    ("followed-no-more", "s w o w u w v 6 w s w"),
+    ("hundred-requests", "g g g g g g g g g g g g g g g g g g g g w o o o o o o o o o o w"),
+];
+
+const CONNECTION_STRING: &[(&str, &str)] = &[
+    ("device-key", "HostName=contoso.azure-devices.net;DeviceId=dev-1;SharedAccessKey=KEY"),
+    ("module", "HostName=h.example;DeviceId=d;ModuleId=m;SharedAccessKey=KEY"),
+    ("gateway", "HostName=h.example;DeviceId=d;GatewayHostName=edge:8884;SharedAccessKey=KEY;"),
+    ("gateway-without-port", "HostName=h.example;DeviceId=d;GatewayHostName=127.0.0.1;SharedAccessKey=KEY"),
+    ("token", "HostName=hub.example;DeviceId=dev1;SharedAccessSignature=TOKEN"),
+    (
+        "token-broken",
+        "HostName=hub.example;DeviceId=dev1;SharedAccessSignature=SharedAccessSignature sr=a&sig=KEY&se=soon",
+    ),
+    ("certificate", "HostName=h.example;DeviceId=d;x509=true"),
+    ("certificate-off", "HostName=h.example;DeviceId=d;x509=false;SharedAccessKey=KEY"),
+    ("service", "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=KEY"),
+    ("two-ways", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessSignature=TOKEN"),
+    ("twice", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessKey=KEY"),
+    ("key-without-its-name", "HostName=h.example;DeviceId=d;KEY"),
+    ("short-key-without-its-name", "HostName=h.example;DeviceId=d;SHORT"),
+    ("key-as-a-name", "HostName=h.example;DeviceId=d;KEY=;SharedAccessKey=k"),
+    ("key-in-the-wrong-place", "HostName=KEY;DeviceId=KEY;ModuleId=KEY;GatewayHostName=KEY:1;x509=KEY"),
+    ("name-cut-inside-a-character", "HostName=h.example;DeviceId=d;aaaaaaa\\xC3\\xA9aaaaaaaaaaaaaaaaaaaaaa=KEY"),
+    ("name-misspelt", "hostname=h.example;DeviceId=d;SharedAccessKeyKEY=x"),
+    ("empty-values", "HostName=;DeviceId=;SharedAccessKey="),
+    ("empty", ""),
+    ("separators", ";;=;=="),
+    ("key-not-base64", "HostName=h.example;DeviceId=d;SharedAccessKey=!KEY!"),
+    ("every-character-of-an-id", "HostName=h.example;DeviceId=A-z.0%_*?!(),:=@$';SharedAccessKey=KEY"),
+    ("wildcard-in-the-id", "HostName=h.example;DeviceId=a+#/b;SharedAccessKey=KEY"),
+    ("url-as-host", "HostName=https://h.example/;DeviceId=d;SharedAccessKey=KEY"),
+    ("not-ascii", "HostName=h\\xC3\\xA4.example;DeviceId=\\xC3\\xA9;SharedAccessKey=\\xC3\\xA9"),
+];
+
+const EMULATOR_MQTT: &[(&str, &str)] = &[
+    (
+        "connect-subscribe-publish",
+        "c 6 s 15 p <k%201=v%261&%24.cid=cid1&%24.mid=mid1&%24.ct=application%2fjson> e 0 e 1",
+    ),
+    ("clean-session", "c 14 s 1 e 1 n c 14 v <x>"),
+    ("session-kept", "c 6 s 15 e 1 v <x> n c 6 a 1"),
+    ("c2d-acknowledged", "c 6 s 65 v <hello> v <again> a 1 a 2"),
+    ("c2d-out-of-order", "c 6 s 65 v <a> v <b> a 2 a 1 a 7"),
+    ("c2d-lock-ends", "c 6 s 65 v <a> t 16 a 1 a 1"),
+    ("c2d-at-qos-0", "c 6 s 1 v <a> t 16"),
+    ("twin-get-patch", "c 6 s 6 g <1> r <{\"a\":1}> r <{\"a\":null}> j <{\"k\":2}>"),
+    (
+        "twin-malformed",
+        "c 6 s 6 g <> r <[]> r <{\"$version\":1}> r <{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}}}}>",
+    ),
+    ("twin-qos-1", "c 6 s 70 g <abc> j <{\"k\":1}> j <{\"k\":null}> a 1"),
+    ("method-answered", "c 6 s 8 i <{\"a\":1}> m <200/?$rid=1>"),
+    ("method-answered-badly", "c 6 s 8 i <{}> m <ok/?$rid=1> m <200/?$rid=9> m <200>"),
+    ("method-waits-for-the-device", "i <{}> t 10 c 6 s 8 m <200/?$rid=1> t 13"),
+    ("taken-over", "c 6 s 15 n c 6 s 15 l e 0 v <x>"),
+    ("token-expires", "c 0 t 14 t 20 t 20"),
+    ("keep-alive-ends", "c 17 t 19"),
+    ("never-connects", "t 15 t 15"),
+    (
+        "connect-of-an-sdk",
+        "h <\\x10\\x1F\\x00\\x04MQTT\\x04\\xC0\\x00\\xF0\\x00\\x04dev1\\x00\\x04hub/\\x00\\x07SharedA>",
+    ),
+    (
+        "connect-with-a-will",
+        "h <\\x10\\x34\\x00\\x04MQTT\\x04\\xC6\\x00\\x3C\\x00\\x04dev1\\x00\\x0Edevices/dev1/m\\x00\\x04gone\\x00\\x04hub/\\x00\\x02pw>",
+    ),
+    ("connect-old-level", "h <\\x10\\x10\\x00\\x06MQIsdp\\x03\\x02\\x00\\x3C\\x00\\x02ab>"),
+    ("connect-twice", "c 6 c 6"),
+    ("publish-before-connect", "p <a=b>"),
+    ("publish-qos-2", "c 6 h <\\x34\\x20\\x00\\x1Adevices/dev1/messages/events/\\x00\\x01xx>"),
+    ("publish-retained-and-again", "c 6 h <\\x3B\\x22\\x00\\x1Ddevices/dev1/messages/events/\\x00\\x01x>"),
+    ("publish-to-nowhere", "c 6 h <\\x30\\x04\\x00\\x01xy>"),
+    (
+        "publish-with-a-fault",
+        "c 6 p <AzIoTHub_FaultOperationType=KillTcp&AzIoTHub_FaultOperationDelayInSecs=1> t 10 t 8",
+    ),
+    ("subscribe-to-anything", "c 6 h <\\x82\\x06\\x00\\x01\\x00\\x01#\\x00>"),
+    ("subscribe-to-nothing", "c 6 h <\\x82\\x02\\x00\\x01>"),
+    ("unsubscribe", "c 6 s 1 h <\\xA2\\x27\\x00\\x01\\x00\\x23devices/dev1/messages/devicebound/#> v <x>"),
+    ("malformed", "c 6 h <\\x40\\x01\\x00> n h <\\x10\\xFF\\xFF\\xFF\\xFF> n h <\\xF0\\x00>"),
+    (
+        "split-in-pieces",
+        "c 6 h <\\xC0> w h <\\x00> h <\\x82\\x28\\x00\\x01\\x00\\x23devices/dev1/mess> h <ages/devicebound/#\\x01> v <x>",
+    ),
+];
+
+fn main() -> std::io::Result<()> {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    write(&corpora.join("mqtt_session"), MQTT_SESSION, script)?;
+    write(&corpora.join("twin"), TWIN, script)?;
+    write(&corpora.join("emulator_mqtt"), EMULATOR_MQTT, script)?;
+    write(&corpora.join("connection_string"), CONNECTION_STRING, unescaped)?;
+    // A letter, and what stands behind the space.
+    write(&corpora.join("topics"), TOPICS, |text| unescaped(&text.replacen(' ', "", 1)))
+}
+
+fn write(folder: &Path, seeds: &[(&str, &str)], encode: impl Fn(&str) -> Vec<u8>) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    seeds.iter().try_for_each(|(name, text)| fs::write(folder.join(name), encode(text)))
+}
+
+fn script(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text.trim_start());
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '<' => end_of_text(rest).expect("a `>`"),
+            _ => rest.find(' ').unwrap_or(rest.len()),
+        };
+        let (word, behind) = rest.split_at(end);
+        match first {
+            '<' => {
+                let text = unescaped(&word[1..word.len() - 1]);
+                bytes.push(u8::try_from(text.len()).expect("a text of at most 255 bytes"));
+                bytes.extend(text);
+            }
+            '0'..='9' => bytes.push(word.parse().expect("a number of one byte")),
+            _ => bytes.extend(word.bytes()),
+        }
+        rest = behind.trim_start();
+    }
+    bytes
+}
+
+/// Behind the `>` that a space or the end follows.
+fn end_of_text(text: &str) -> Option<usize> {
+    text.find("> ").map(|at| at + 1).or_else(|| text.ends_with('>').then_some(text.len()))
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\\x") {
+        bytes.extend(before.bytes());
+        bytes.push(u8::from_str_radix(&behind[..2], 16).expect("two hex digits"));
+        rest = &behind[2..];
+    }
+    bytes.extend(rest.bytes());
+    bytes
+}

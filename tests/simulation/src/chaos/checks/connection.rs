@@ -1,0 +1,84 @@
+//! The connection's life: status events that can follow each other, one error a drop, attempts when they were planned,
+//! and no connection that the hub had to end for what the client did.
+
+use std::time::{Duration, SystemTime};
+
+use iothub_core::{ConnectionState, ConnectionStatus, StatusChange};
+use iothub_emulator::{Activity, DisconnectReason};
+
+use crate::chaos::ledger::{At, Ledger};
+
+/// How long the end of a connection may be on its way to the client.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+pub(super) fn check(ledger: &Ledger, activity: &[Activity]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut before = ConnectionState::Idle;
+    for (at, change) in &ledger.statuses {
+        let time = at.as_secs_f64();
+        if change.replaced == 0 && !may_follow(before, change.state) {
+            found.push(format!("at {time}: {:?} follows {before:?}", change.state));
+        }
+        let is_failure = matches!(change.state, ConnectionState::Waiting | ConnectionState::Stopped);
+        if is_failure != change.error.is_some()
+            || (change.state == ConnectionState::Waiting) != change.next_attempt_in.is_some()
+        {
+            found.push(format!("at {time}: a malformed change {change:?}"));
+        }
+        before = change.state;
+    }
+    found.extend(ledger.statuses.windows(2).filter_map(|pair| check_attempt(pair, &ledger.reconnects)));
+    found.extend(activity.iter().filter_map(|activity| check_end(activity, ledger)));
+    found
+}
+
+fn may_follow(before: ConnectionState, after: ConnectionState) -> bool {
+    use ConnectionState::{Closed, Connected, Connecting, Idle, Ready, Renewing, Stopped, Waiting};
+    match after {
+        Connecting => matches!(before, Idle | Waiting | Stopped),
+        Connected => matches!(before, Connecting | Renewing),
+        Ready => before == Connected,
+        Renewing => matches!(before, Connected | Ready),
+        Waiting | Stopped => matches!(before, Connecting | Connected | Ready | Renewing),
+        Closed => true,
+        _ => false,
+    }
+}
+
+/// An attempt comes exactly when it was said to come, unless the application asked for it.
+fn check_attempt(pair: &[(At, StatusChange)], asked: &[At]) -> Option<String> {
+    let [(since, waiting), (at, _)] = pair else { return None };
+    let planned = *since + waiting.next_attempt_in?;
+    let was_asked = asked.iter().any(|asked| (since..=at).contains(&asked));
+    (*at != planned && !was_asked)
+        .then(|| format!("an attempt was planned for {}, and was made at {}", planned.as_secs_f64(), at.as_secs_f64()))
+}
+
+/// The hub ends no connection because the client broke a rule, or forgot its token or keep-alive.
+fn check_end(activity: &Activity, ledger: &Ledger) -> Option<String> {
+    let Activity::Disconnected { at, why, connection } = activity else { return None };
+    let is_wrong = match why {
+        DisconnectReason::ProtocolViolation(_)
+        | DisconnectReason::Qos2
+        | DisconnectReason::MessageTooLarge { .. }
+        | DisconnectReason::UnknownTopic(_)
+        | DisconnectReason::UnknownFilter(_)
+        | DisconnectReason::TooManySubscriptions { .. }
+        | DisconnectReason::PubackOutOfOrder { .. } => true,
+        DisconnectReason::TokenExpired => !ledger.clock_jumped && was_heard_of(*at, ledger),
+        // A path that loses everything, or swallows the client's packets, looks like silence.
+        DisconnectReason::KeepAliveExpired => ledger.silence.is_empty(),
+        _ => false,
+    };
+    is_wrong.then(|| format!("the hub ended connection {connection}: {why:?}"))
+}
+
+/// Whether the client lost a connection that it used at that time; a half-open one it had given up before.
+fn was_heard_of(at: SystemTime, ledger: &Ledger) -> bool {
+    let Ok(at) = at.duration_since(ledger.start) else { return false };
+    ledger.statuses.windows(2).any(|pair| {
+        let [(until, before), (since, after)] = pair else { return false };
+        let was_up = before.status() == ConnectionStatus::Authenticated;
+        *until <= at && was_up && after.state == ConnectionState::Waiting && (at..at + ON_ITS_WAY).contains(since)
+    })
+}

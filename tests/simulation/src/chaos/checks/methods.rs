@@ -1,0 +1,63 @@
+//! Direct methods: every call has one result, and an answer that was given in time on a living connection is it.
+
+use std::time::Duration;
+
+use iothub_core::ConnectionState;
+use iothub_emulator::{MethodError, MethodResult};
+use serde_json::json;
+
+use crate::chaos::ledger::{Call, Came, Ledger};
+
+/// The statuses with which the client itself answers: dropped, and nobody asked for it.
+const DROPPED: i64 = 500;
+const UNWANTED: i64 = 501;
+
+/// How long an answer may be under way, on the slowest path.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+
+/// How long a loss that nobody is told of may last, until keep-alive notices it.
+const SILENCE: Duration = Duration::from_secs(120);
+
+pub(super) fn check(ledger: &Ledger) -> Vec<String> {
+    let wrong = |(n, call): (usize, &Call)| check_call(n, call, ledger).map(|what| format!("call {n} {what}"));
+    ledger.calls.iter().enumerate().filter_map(wrong).collect()
+}
+
+fn check_call(n: usize, call: &Call, ledger: &Ledger) -> Option<String> {
+    match &call.result {
+        None => Some("has no result".to_owned()),
+        Some(Ok(MethodResult { status, payload, .. })) => {
+            let was_answered =
+                call.answers.iter().any(|(_, answer)| answer == status) && *payload == json!({ "call": n });
+            let is_right = match *status {
+                DROPPED => !call.dropped.is_empty(),
+                UNWANTED => call.came.is_empty(),
+                _ => was_answered,
+            };
+            (!is_right).then(|| format!("got {status} {payload}, which nobody answered"))
+        }
+        Some(Err(MethodError::Timeout { .. })) => {
+            let was_lost = |came: &Came| was_lost(came, call, ledger);
+            (!call.came.is_empty() && !call.came.iter().any(was_lost))
+                .then(|| "was answered in time on a connection that lived, and timed out all the same".to_owned())
+        }
+        Some(Err(MethodError::DeviceNotOnline { .. })) => {
+            (!call.came.is_empty()).then(|| "came to the device, which the hub says is not online".to_owned())
+        }
+        Some(Err(error)) => Some(format!("ended with {error}")),
+    }
+}
+
+/// Whether a call that came may have no answer: given too late, or the connection ended, or lost what was sent.
+fn was_lost(came: &Came, call: &Call, ledger: &Ledger) -> bool {
+    let ends = call.answers.iter().map(|(at, _)| *at).chain(call.dropped.iter().copied());
+    let Some(answered) = ends.filter(|at| *at >= came.at).min() else { return true };
+    let until = answered + UNDER_WAY;
+    let mut later = ledger.statuses[came.after..].iter().take_while(|(at, _)| *at <= until);
+    // A connection that is being replaced when the call comes ends sooner or later.
+    let before = ledger.statuses[..came.after].last();
+    let is_replaced = before.is_some_and(|(_, change)| change.state == ConnectionState::Renewing);
+    let connection_ended = is_replaced || later.any(|(_, change)| change.state != ConnectionState::Ready);
+    let is_silent = ledger.silence.iter().any(|since| (*since..=*since + SILENCE).contains(&answered));
+    until >= call.started + call.timeout || connection_ended || is_silent
+}

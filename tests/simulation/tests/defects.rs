@@ -1,0 +1,123 @@
+//! What chaos has found, each as the shortest run that shows it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest};
+use iothub_emulator::{Activity, DisconnectReason, Fault, MethodCall, TwinReplyFault};
+use iothub_simulation::{Sim, Way};
+use serde_json::json;
+
+const DEVICE: &str = "d";
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A client that is ready, with a token of this life.
+fn ready(sim: &Sim, features: &[Feature], life: Duration) -> DeviceClient {
+    let connection_string = sim.create_device(DEVICE).unwrap();
+    let builder = DeviceClient::builder(&connection_string).token_lifetime(life);
+    let mut client = builder.build(&sim.provider()).unwrap();
+    for feature in features {
+        client.subscribe(*feature).unwrap();
+    }
+    until(sim, &mut client, |client, _| client.connection_state() == ConnectionState::Ready);
+    client
+}
+
+/// Drives the client until it is so, and gives the events so far.
+fn until(sim: &Sim, client: &mut DeviceClient, done: impl Fn(&DeviceClient, &[Event]) -> bool) -> Vec<Event> {
+    let end = sim.elapsed() + LIMIT;
+    let mut events = Vec::new();
+    loop {
+        client.do_work();
+        events.extend(std::iter::from_fn(|| client.next_event()));
+        if done(client, &events) {
+            return events;
+        }
+        assert!(sim.elapsed() < end, "not within {LIMIT:?}: {events:?}");
+        client.wait(end - sim.elapsed());
+    }
+}
+
+/// Drives the client for so long.
+fn pass(sim: &Sim, client: &mut DeviceClient, time: Duration) -> Vec<Event> {
+    let end = sim.elapsed() + time;
+    let mut events = Vec::new();
+    loop {
+        client.do_work();
+        events.extend(std::iter::from_fn(|| client.next_event()));
+        if sim.elapsed() >= end {
+            return events;
+        }
+        client.wait(end - sim.elapsed());
+    }
+}
+
+#[test]
+fn the_client_sleeps_while_a_twin_request_waits_for_its_subscription() {
+    let asks: [fn(&mut DeviceClient); 2] =
+        [|client| client.get_twin(|_, _| {}).unwrap(), |client| client.subscribe(Feature::DesiredProperties).unwrap()];
+    for ask in asks {
+        let sim = Sim::new(1);
+        let mut client = ready(&sim, &[], Duration::from_secs(3600));
+        assert!(sim.vanish(Way::Up));
+        // The subscription to the answers is on its way, and no answer to it will come.
+        ask(&mut client);
+        client.do_work();
+        let before = client.stats().poller_returns;
+        pass(&sim, &mut client, Duration::from_secs(29));
+        let returns = client.stats().poller_returns - before;
+        assert!(returns < 10, "{returns} returns from the poller in 29 s");
+        assert_eq!(client.connection_state(), ConnectionState::Ready);
+    }
+}
+
+#[test]
+fn a_reported_patch_that_is_sent_again_does_not_undo_a_later_one() {
+    let sim = Sim::new(1);
+    let mut client = ready(&sim, &[Feature::Twin], Duration::from_secs(3600));
+    sim.hub().inject(Fault::TwinReply(TwinReplyFault::Drop));
+    let first = client.send_reported_state_tracked(json!({ "r": 1 }).to_string()).unwrap();
+    let second = client.send_reported_state_tracked(json!({ "r": 2 }).to_string()).unwrap();
+    pass(&sim, &mut client, Duration::from_secs(5));
+    sim.hub().disconnect_device(DEVICE).unwrap();
+
+    let mut ends = Vec::new();
+    for event in until(&sim, &mut client, |_, events| {
+        events.iter().filter(|event| matches!(event, Event::ReportedState { .. })).count() == 2
+    }) {
+        if let Event::ReportedState { id, outcome } = event {
+            ends.push((id, outcome.is_ok()));
+        }
+    }
+    assert_eq!(ends, [(first, true), (second, true)]);
+    assert_eq!(sim.hub().twin(DEVICE).unwrap().reported, json!({ "r": 2 }));
+}
+
+#[test]
+fn a_renewal_does_not_wait_for_an_answer_longer_than_the_token_lives() {
+    let sim = Sim::new(1);
+    let mut client = ready(&sim, &[Feature::Methods], Duration::from_secs(20));
+    let call = MethodCall::new("slow").response_timeout(Duration::from_secs(60));
+    let _pending = sim.hub().start_method(DEVICE, call).unwrap();
+    let is_call = |event: &Event| matches!(event, Event::Method(_));
+    let events = until(&sim, &mut client, |_, events| events.iter().any(is_call));
+    let held: Vec<MethodRequest> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Method(request) => Some(request),
+            _ => None,
+        })
+        .collect();
+
+    until(&sim, &mut client, |client, _| {
+        client.stats().renewals == 1 && client.connection_state() == ConnectionState::Ready
+    });
+    assert_eq!(held.len(), 1, "nobody has answered");
+    let end = |activity| match activity {
+        Activity::Disconnected { why, .. } => Some(why),
+        _ => None,
+    };
+    let ends: Vec<_> = sim.hub().activity(DEVICE).into_iter().filter_map(end).collect();
+    assert_eq!(ends, [DisconnectReason::ByDevice], "the hub did not have to end the connection");
+}
