@@ -1,5 +1,7 @@
 //! Planned renewal: replacing a connection whose token is about to expire, so that nothing is lost or sent twice.
 
+use std::time::SystemTime;
+
 use super::outbox::{Due, Outbox};
 use super::tokens::TokenDuty;
 use crate::connection_error::{ConnectionError, ConnectionErrorKind};
@@ -54,7 +56,7 @@ impl<K> Outbox<K> {
         }
     }
 
-    fn stop_expired(&mut self, expiry: std::time::SystemTime, now: Now) {
+    fn stop_expired(&mut self, expiry: SystemTime, now: Now) {
         self.transport.disconnect(self.slot, now);
         self.release_submitted();
         let (host, port) = self.transport.peer();
