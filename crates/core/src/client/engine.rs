@@ -3,7 +3,7 @@
 use super::callbacks::{Callback, CallbackSlot, Callbacks, Confirm};
 use super::outbox::{Due, Outbox};
 use crate::answers::{Answer, AnswerKind};
-use crate::connection_error::{ConnectionError, ConnectionErrorKind};
+use crate::connection_error::ConnectionError;
 use crate::event::{Event, Undelivered, UndeliveredReason};
 use crate::incoming::IncomingMessage;
 use crate::lane::Resolved;
@@ -63,8 +63,7 @@ impl<K> Outbox<K> {
                 self.waiting_answers.push_back(answer);
                 continue;
             }
-            self.last_id += 1;
-            let id = OpId(self.last_id);
+            let id = self.fresh_id();
             match self.transport.submit(self.slot, id, answer.op(), now) {
                 Submit::Taken => {
                     self.submitted_answers.insert(id, answer);
@@ -92,12 +91,7 @@ impl<K> Outbox<K> {
         self.renewal_wanted = false;
         match self.tokens.for_connection(now.wall) {
             Ok(token) => self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now),
-            Err(expired_at) => {
-                let (host, port) = self.transport.peer();
-                let kind = ConnectionErrorKind::TokenExpired { at: expired_at };
-                let change = self.connection.token_expired(ConnectionError::new(host, port, kind));
-                self.due.push_back(Due::Event(Event::Status(change)));
-            }
+            Err(expired_at) => self.stop_for_token(expired_at),
         }
     }
 

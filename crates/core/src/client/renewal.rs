@@ -59,8 +59,13 @@ impl<K> Outbox<K> {
     fn stop_expired(&mut self, expiry: SystemTime, now: Now) {
         self.transport.disconnect(self.slot, now);
         self.release_submitted();
+        self.stop_for_token(expiry);
+    }
+
+    /// A ready token has expired: the client stops until it is given another.
+    pub(super) fn stop_for_token(&mut self, expired_at: SystemTime) {
         let (host, port) = self.transport.peer();
-        let error = ConnectionError::new(host, port, ConnectionErrorKind::TokenExpired { at: expiry });
+        let error = ConnectionError::new(host, port, ConnectionErrorKind::TokenExpired { at: expired_at });
         let change = self.connection.token_expired(error);
         self.due.push_back(Due::Event(Event::Status(change)));
     }
