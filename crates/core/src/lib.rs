@@ -21,6 +21,7 @@ mod message;
 mod method;
 mod options;
 mod platform;
+mod pnp;
 mod retry;
 mod secret;
 mod shared_transport;
@@ -46,6 +47,10 @@ pub use message::{Message, MessageError};
 pub use method::MethodRequest;
 pub use options::{C_OPTIONS, ClientOption, OptionError, OptionVerdict, TransportOption};
 pub use platform::{Now, Platform, Readiness};
+pub use pnp::{
+    Acknowledgement, JsonText, PropertyError, PropertyKind, PropertyName, PropertyValueError, ReportedProperties,
+    TwinProperties, TwinPropertiesError, TwinProperty,
+};
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
 pub use shared_transport::SharedTransport;
