@@ -32,6 +32,8 @@ mod settlements;
 mod subscriptions;
 mod telemetry;
 mod topic;
+#[cfg(test)]
+mod topic_properties;
 mod transport;
 mod twin;
 mod wire;
