@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::activity::{ConnectionId, PubackEffect};
-use crate::clock::Now;
+use crate::clock::{Now, iso8601};
 use crate::message::{C2dMessage, Expiry, FeedbackMode};
 use crate::record::{C2dRecord, C2dResult, C2dState};
 
@@ -16,6 +16,24 @@ pub(crate) struct StoredMessage {
     pub(crate) message: C2dMessage,
     /// Only if the service set it: then the device is told.
     pub(crate) stated_expiry: Option<SystemTime>,
+}
+
+impl StoredMessage {
+    /// The system properties that the device is told, by their names in records, in the order seen on the real hub (docs/hub-over-mqtt.md 3).
+    pub(crate) fn system(&self, device: &str) -> Vec<(&'static str, String)> {
+        let message = &self.message;
+        let all = [
+            ("message-id", Some(self.message_id.clone())),
+            ("absolute-expiry-time", self.stated_expiry.map(iso8601)),
+            ("to", Some(format!("/devices/{device}/messages/devicebound"))),
+            ("correlation-id", message.correlation_id.clone()),
+            ("user-id", message.user_id.clone()),
+            ("content-type", message.content_type.clone()),
+            ("content-encoding", message.content_encoding.clone()),
+            ("iothub-ack", message.ack.map(|mode| mode.wire().to_owned())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 #[derive(Debug)]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::activity::{Activity, ConnectionId, DisconnectReason};
+use crate::activity::{Activity, ConnectionId, DisconnectReason, RefusalReason};
+use crate::auth::{self, Authenticated, Peer};
 use crate::clock::Now;
+use crate::config::BadFilter;
 use crate::hub::registry::Identity;
-use crate::hub::session::{Feature, Session, Subscription};
+use crate::hub::session::{Feature, REFUSED, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
 
@@ -40,6 +42,25 @@ impl Connections {
 }
 
 impl HubState {
+    /// Whether this identity may connect with what it presents: how it is authenticated and the generation of its registry entry, or why not.
+    pub(crate) fn admit(
+        &self,
+        identity: &Identity,
+        password: Option<&[u8]>,
+        peer: &Peer,
+        now: Now,
+    ) -> Result<(Authenticated, String), RefusalReason> {
+        // The registry has no modules yet, so a module is not known.
+        let entry = self.registry.get(&identity.device).filter(|_| identity.module.is_none());
+        let entry = entry.ok_or(RefusalReason::UnknownDevice)?;
+        if !entry.enabled {
+            return Err(RefusalReason::DeviceDisabled);
+        }
+        let password = password.filter(|password| !password.is_empty());
+        let authenticated = auth::authenticate(&self.config, identity, entry, password, peer, now.wall)?;
+        Ok((authenticated, entry.generation_id.clone()))
+    }
+
     /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (docs/hub-over-mqtt.md 7; E7).
     pub(crate) fn open(&mut self, connection: ConnectionId, opening: Opening, forget_session: bool, now: Now) -> bool {
         let identity = opening.sender.identity.clone();
@@ -106,8 +127,30 @@ impl HubState {
         }
     }
 
+    /// Grants a filter: the code for SUBACK, or why the connection ends. `feature` is what it asks for; `None` if the hub does not know it.
+    pub(crate) fn grant(
+        &mut self,
+        connection: ConnectionId,
+        filter: &str,
+        feature: Option<Feature>,
+        qos: u8,
+    ) -> Result<u8, DisconnectReason> {
+        let reaction = self.config.bad_filter;
+        let feature = match (feature, reaction) {
+            (Some(feature), _) => feature,
+            (None, BadFilter::Ignore) => Feature::Nothing,
+            (None, BadFilter::SubackFailure) => return Ok(REFUSED),
+            (None, BadFilter::Close) => return Err(DisconnectReason::UnknownFilter(filter.to_owned())),
+        };
+        match reaction {
+            _ if self.subscribe(connection, filter, feature, qos) => Ok(qos),
+            BadFilter::Close => Err(DisconnectReason::TooManySubscriptions { limit: self.config.subscription_limit }),
+            BadFilter::SubackFailure | BadFilter::Ignore => Ok(REFUSED),
+        }
+    }
+
     /// Adds to the connection's session. False: its limit is reached.
-    pub(crate) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
+    pub(super) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
         let (created, limit) = (self.next_event(), self.config.subscription_limit);
         self.session_mut(connection).is_some_and(|session| session.subscribe(filter, feature, qos, created, limit))
     }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::activity::ConnectionId;
+use crate::activity::{ConnectionId, DisconnectReason};
 use crate::clock::{Now, iso8601};
 use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
+
+/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
+const MAX_MESSAGE: usize = 262_144;
 
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
 const STAMPS: [&str; 7] = [
@@ -34,8 +37,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-    pub(crate) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.body.len()
             + self.system.values().map(String::len).sum::<usize>()
             + self
@@ -43,6 +45,14 @@ impl Draft {
                 .iter()
                 .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
                 .sum::<usize>()
+    }
+
+    /// The draft, if it is not too large; the error ends the connection.
+    pub(crate) fn checked(self) -> Result<Self, DisconnectReason> {
+        match self.size() {
+            size if size > MAX_MESSAGE => Err(DisconnectReason::MessageTooLarge { size, limit: MAX_MESSAGE }),
+            _ => Ok(self),
+        }
     }
 
     /// Adds an application property of the hub's own.

@@ -5,12 +5,10 @@ use std::time::SystemTime;
 
 use percent_encoding::percent_decode_str;
 
-use crate::clock::iso8601;
 use crate::config::DuplicateSystemProperty;
 use crate::escape::escape;
 use crate::hub::c2d::StoredMessage;
 use crate::hub::telemetry::is_stamp;
-use crate::message::FeedbackMode;
 
 /// System properties that a device may set: name on the wire, name in records.
 const SYSTEM: [(&str, &str); 16] = [
@@ -52,17 +50,33 @@ impl Bag {
                 Some((name, value)) => (unescape(name), Some(unescape(value))),
                 None => (unescape(pair), None),
             };
-            if let Some((_, record_name)) = SYSTEM.iter().find(|(wire, _)| *wire == name) {
-                let earlier = bag.system.insert((*record_name).to_owned(), value.unwrap_or_default());
-                if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
-                    return Err(record_name);
-                }
-            } else if !SENDER.contains(&name.as_str()) && !is_stamp(&name) {
-                bag.properties.push((name, value));
-            }
+            bag.add(name, value, duplicates)?;
         }
         Ok(bag)
     }
+
+    /// Adds what a device says under this name. The error is the system property that is there twice.
+    pub(crate) fn add(
+        &mut self,
+        name: String,
+        value: Option<String>,
+        duplicates: DuplicateSystemProperty,
+    ) -> Result<(), &'static str> {
+        if let Some((_, record_name)) = SYSTEM.iter().find(|(wire, _)| *wire == name) {
+            let earlier = self.system.insert((*record_name).to_owned(), value.unwrap_or_default());
+            if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
+                return Err(record_name);
+            }
+        } else if !SENDER.contains(&name.as_str()) && !is_stamp(&name) {
+            self.properties.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// The name on the wire of a system property that a device may set, by its name in records.
+pub(crate) fn wire_name(record_name: &str) -> Option<&'static str> {
+    SYSTEM.iter().find(|(_, name)| *name == record_name).map(|(wire, _)| *wire)
 }
 
 /// Percent-decoded; `+` is no space, an escape that is none stays, and what would not be UTF-8 stays as it was sent (the C SDK sends raw text by default).
@@ -70,31 +84,17 @@ fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// The topic under which a cloud-to-device message is delivered (docs/hub-over-mqtt.md 3), in the order seen on the real hub.
+/// The topic under which a cloud-to-device message is delivered (docs/hub-over-mqtt.md 3).
 pub(crate) fn devicebound_topic(device: &str, stored: &StoredMessage) -> String {
-    let message = &stored.message;
-    let to = format!("/devices/{device}/messages/devicebound");
-    let expiry = stored.stated_expiry.map(iso8601);
-    let mut bag = Vec::new();
-    let mut add = |name: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            bag.push(format!("{}={}", escape(name), escape(value)));
-        }
-    };
-    add("$.mid", Some(&stored.message_id));
-    add("$.exp", expiry.as_deref());
-    add("$.to", Some(&to));
-    add("$.cid", message.correlation_id.as_deref());
-    add("$.uid", message.user_id.as_deref());
-    add("$.ct", message.content_type.as_deref());
-    add("$.ce", message.content_encoding.as_deref());
-    add("iothub-ack", message.ack.map(FeedbackMode::wire));
-    for (name, value) in &message.properties {
-        bag.push(match value {
-            Some(value) => format!("{}={}", escape(name), escape(value)),
+    let system = stored.system(device).into_iter().map(|(name, value)| (wire_name(name).unwrap_or(name), Some(value)));
+    let properties = stored.message.properties.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let bag: Vec<String> = system
+        .chain(properties)
+        .map(|(name, value)| match value {
+            Some(value) => format!("{}={}", escape(name), escape(&value)),
             None => escape(name),
-        });
-    }
+        })
+        .collect();
     format!("devices/{device}/messages/devicebound/{}", bag.join("&"))
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn devicebound_topic_length(device: &str, message_id: &str, message: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::C2dMessage;
+    use crate::message::{C2dMessage, FeedbackMode};
 
     fn decode(text: &str) -> Bag {
         Bag::decode(text, DuplicateSystemProperty::Close).unwrap()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::activity::{Activity, DisconnectReason, RefusalReason};
-use crate::auth::{self, Authenticated};
+use crate::auth::Authenticated;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
 use crate::hub::registry::{Identity, check_device_id};
@@ -134,15 +134,7 @@ impl Head {
         if name.api_version.is_none() && hub.config.require_api_version {
             return Err(RefusalReason::ApiVersionMissing);
         }
-        // The registry has no modules yet, so a module is not known.
-        let entry = hub.registry.get(&name.identity.device).filter(|_| name.identity.module.is_none());
-        let entry = entry.ok_or(RefusalReason::UnknownDevice)?;
-        if !entry.enabled {
-            return Err(RefusalReason::DeviceDisabled);
-        }
-        let password = connect.password.as_deref().filter(|password| !password.is_empty());
-        let authenticated = auth::authenticate(&hub.config, &name.identity, entry, password, &self.peer, now.wall)?;
-        Ok((authenticated, entry.generation_id.clone()))
+        hub.admit(&name.identity, connect.password.as_deref(), &self.peer, now)
     }
 
     /// CONNACK with a code, then the end. The peer learns nothing but the code; the hub's record is the claimed device's, if that can be one.

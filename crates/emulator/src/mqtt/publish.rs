@@ -13,9 +13,6 @@ use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
 
-/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-const MAX_MESSAGE: usize = 262_144;
-
 impl Head {
     pub(super) fn publish(&mut self, hub: &mut HubState, now: Now, publish: Publish) {
         if self.drops(hub, now, DropPoint::PublishReceived) {
@@ -89,7 +86,7 @@ impl Head {
                 let mut draft = Draft { body: publish.payload.clone(), ..Draft::default() };
                 draft.mark("$PG.Unmatched", "True");
                 draft.mark("$PG.Subject", &publish.topic);
-                self.telemetry(hub, now, publish, checked(draft))
+                self.telemetry(hub, now, publish, draft.checked())
             }
         }
     }
@@ -100,12 +97,5 @@ pub(super) fn draft(hub: &HubState, bag: &str, body: Bytes) -> Result<Draft, Dis
     let bag = Bag::decode(bag, hub.config.duplicate_system_property).map_err(|name| {
         DisconnectReason::ProtocolViolation(format!("telemetry has the system property {name} twice"))
     })?;
-    checked(Draft { body, properties: bag.properties, system: bag.system })
-}
-
-fn checked(draft: Draft) -> Result<Draft, DisconnectReason> {
-    match draft.size() {
-        size if size > MAX_MESSAGE => Err(DisconnectReason::MessageTooLarge { size, limit: MAX_MESSAGE }),
-        _ => Ok(draft),
-    }
+    Draft { body, properties: bag.properties, system: bag.system }.checked()
 }
