@@ -161,7 +161,11 @@ impl Hub {
         issued.map_err(|problem| HubError::KeyGeneration { device: device_id.to_owned(), problem })
     }
 
-    fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
         self.shared.change(f)
     }
 

@@ -71,6 +71,25 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
 }
 
+/// What a device decides about a message. Over MQTT there is only the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// It is done.
+    Complete,
+    /// It is to come again, which counts (docs/hub-over-mqtt.md 3).
+    Abandon,
+    /// It is not wanted.
+    Reject,
+}
+
+/// What a decision did.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) message_id: String,
+    /// Unless it waits again.
+    pub(crate) ended: Option<Ended>,
+}
+
 /// A message that has left the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -193,12 +212,38 @@ impl C2dQueue {
         self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
     }
 
+    /// The device has decided about a message that this connection holds. `None`: it does not hold it.
+    pub(crate) fn settle(
+        &mut self,
+        by: ConnectionId,
+        sequence: u64,
+        how: Settlement,
+        max_count: u32,
+    ) -> Option<Settled> {
+        let entry = self.entries.iter_mut().find(|entry| entry.sequence == sequence && entry.locked_by(by))?;
+        let message_id = entry.message.message_id.clone();
+        let ended = match how {
+            Settlement::Complete => self.complete(sequence),
+            Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
+            Settlement::Abandon => {
+                entry.place = Place::Enqueued;
+                entry.delivery_count += 1;
+                self.end_exhausted(max_count).pop()
+            }
+        };
+        Some(Settled { message_id, ended })
+    }
+
     /// A connection ended: its messages wait again.
     pub(crate) fn release(&mut self, by: ConnectionId, counts: bool, max_count: u32) -> Vec<Ended> {
         for entry in self.entries.iter_mut().filter(|entry| entry.locked_by(by)) {
             entry.place = Place::Enqueued;
             entry.delivery_count += u32::from(counts);
         }
+        self.end_exhausted(max_count)
+    }
+
+    fn end_exhausted(&mut self, max_count: u32) -> Vec<Ended> {
         self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
             entry.place == Place::Enqueued && entry.delivery_count >= max_count
         })

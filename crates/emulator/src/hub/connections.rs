@@ -101,6 +101,7 @@ impl HubState {
         if opening.clean_session {
             self.sessions.remove(&identity);
         }
+        self.seats.ended(connection, &why);
         self.note(&identity.device, Activity::Disconnected { at: now.wall, connection, why });
         self.release_locks(&identity.device, connection, now);
         self.woken.insert(connection);

@@ -1,10 +1,10 @@
 //! Telemetry in and cloud-to-device messages out, with their outcomes and feedback.
 
-use crate::activity::{ConnectionId, PubackEffect};
+use crate::activity::{Activity, ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
-use crate::hub::c2d::{Delivery, Ended};
+use crate::hub::c2d::{Delivery, Ended, Settled, Settlement};
 use crate::hub::registry::{Identity, not_found};
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
@@ -93,6 +93,27 @@ impl HubState {
         let message_id = ended.as_ref().map(|ended| ended.message_id.clone());
         self.record_ended(&device, ended, now);
         (effect, message_id)
+    }
+
+    /// The device has decided about a message that it was sent over this connection. False: the connection does not hold it (any more).
+    pub(crate) fn settle_c2d(&mut self, connection: ConnectionId, sequence: u64, how: Settlement, now: Now) -> bool {
+        let Some(device) = self.sender(connection).map(|sender| sender.identity.device.clone()) else { return false };
+        let max_count = self.config.max_delivery_count;
+        let settled = self.queues.get_mut(&device).and_then(|queue| queue.settle(connection, sequence, how, max_count));
+        let Some(Settled { message_id, ended }) = settled else { return false };
+        let at = now.wall;
+        let activity = match how {
+            Settlement::Complete => Activity::C2dAcked { at, connection, message_id },
+            Settlement::Abandon => Activity::C2dAbandoned { at, connection, message_id },
+            Settlement::Reject => Activity::C2dRejected { at, connection, message_id },
+        };
+        self.note(&device, activity);
+        self.record_ended(&device, ended, now);
+        self.find_due();
+        if how == Settlement::Abandon {
+            self.wake(&Identity::device(&device));
+        }
+        true
     }
 
     /// A message was sent at QoS 0: that completes it.

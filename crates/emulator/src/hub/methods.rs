@@ -86,6 +86,10 @@ impl Methods {
         self.calls.values().filter_map(Call::until).for_each(|until| due.at_elapsed(until));
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Ends every call and lets none wait any more.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
@@ -152,6 +156,9 @@ impl HubState {
         let waiting: Vec<CallId> =
             self.methods.calls.iter().filter(|(_, call)| waits(call)).map(|(id, _)| *id).collect();
         for id in waiting {
+            if !self.is_open(connection) {
+                break;
+            }
             let rid = self.methods.next_rid(identity, self.config.method_rid);
             let Some(call) = self.methods.calls.get_mut(&id) else { continue };
             let Stage::Waiting { request, .. } = &call.stage else { continue };
@@ -159,7 +166,7 @@ impl HubState {
             let letter = Letter::Method { name: request.name.clone(), rid: rid.clone(), body: request.body.clone() };
             let until = now.elapsed.saturating_add(response_timeout);
             call.stage = Stage::Sent { rid, until, response_timeout };
-            self.post(connection, letter);
+            self.post(connection, letter, now);
         }
         self.find_due();
     }

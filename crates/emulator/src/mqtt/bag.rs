@@ -50,28 +50,27 @@ impl Bag {
                 Some((name, value)) => (unescape(name), Some(unescape(value))),
                 None => (unescape(pair), None),
             };
-            bag.add(name, value, duplicates)?;
+            if let Some(record_name) = record_name(&name) {
+                let earlier = bag.system.insert(record_name.to_owned(), value.unwrap_or_default());
+                if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
+                    return Err(record_name);
+                }
+            } else if !is_hubs_own(&name) {
+                bag.properties.push((name, value));
+            }
         }
         Ok(bag)
     }
+}
 
-    /// Adds what a device says under this name. The error is the system property that is there twice.
-    pub(crate) fn add(
-        &mut self,
-        name: String,
-        value: Option<String>,
-        duplicates: DuplicateSystemProperty,
-    ) -> Result<(), &'static str> {
-        if let Some((_, record_name)) = SYSTEM.iter().find(|(wire, _)| *wire == name) {
-            let earlier = self.system.insert((*record_name).to_owned(), value.unwrap_or_default());
-            if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
-                return Err(record_name);
-            }
-        } else if !SENDER.contains(&name.as_str()) && !is_stamp(&name) {
-            self.properties.push((name, value));
-        }
-        Ok(())
-    }
+/// The name in records of a system property that a device may set, by its name on the wire.
+pub(crate) fn record_name(wire_name: &str) -> Option<&'static str> {
+    SYSTEM.iter().find(|(wire, _)| *wire == wire_name).map(|(_, name)| *name)
+}
+
+/// Whether only the hub uses this name on the wire: what a device says under it is ignored.
+pub(crate) fn is_hubs_own(wire_name: &str) -> bool {
+    SENDER.contains(&wire_name) || is_stamp(wire_name)
 }
 
 /// The name on the wire of a system property that a device may set, by its name in records.

@@ -13,12 +13,11 @@ use crate::activity::{ConnectionId, TlsVersion};
 use crate::auth::Peer;
 use crate::auth::x509::Authorities;
 use crate::faults::DropPoint;
+use crate::hub::outbox::MAX_PENDING;
 use crate::mqtt::Head;
 use crate::server::stream::{Stream, end_tcp};
 use crate::shared::Shared;
 
-/// What may wait for a peer that does not read: far more than a device is ever sent in one go.
-const MAX_PENDING: usize = 32 * 1024 * 1024;
 /// The time between the two pieces of a split, so that the peer reads them apart.
 const SPLIT_PAUSE: Duration = Duration::from_millis(10);
 

@@ -29,6 +29,13 @@ pub(crate) struct DesiredChange {
     pub(crate) patch: Object,
 }
 
+impl DesiredChange {
+    /// Its size by the rule for sections, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        rules::size_of_object(&self.patch)
+    }
+}
+
 /// A device's or module's twin.
 #[derive(Clone, Debug)]
 pub(crate) struct Twin {
