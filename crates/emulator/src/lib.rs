@@ -48,12 +48,15 @@ pub(crate) mod hub;
 mod local;
 mod message;
 mod method;
+mod module;
 pub(crate) mod mqtt;
 mod offline;
 mod record;
+mod routes;
 mod server;
 mod shared;
 pub(crate) mod tls;
+mod who;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
@@ -70,5 +73,7 @@ pub use local::{
 };
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
+pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
+pub use who::Who;

@@ -8,6 +8,7 @@ use super::callbacks::Callbacks;
 use super::connection::Connection;
 use super::face::Face;
 use super::origin::{Origin, Origins};
+use super::sampling::Sampling;
 use super::tokens::{DEFAULT_LIFETIME, Tokens};
 use super::twin_requests::MAX_REQUESTS;
 use super::twin_sync::TwinSync;
@@ -211,6 +212,7 @@ impl<K: Face> ClientBuilder<K> {
                 due: VecDeque::new(),
                 events: EventQueue::default(),
                 last_id: 0,
+                sampling: Sampling::default(),
                 message_timeout: self.message_timeout,
                 last_message: None,
                 stats: Stats::default(),

@@ -11,6 +11,7 @@ mod methods;
 mod origin;
 mod outbox;
 mod renewal;
+mod sampling;
 mod settings;
 mod stats;
 mod telemetry;

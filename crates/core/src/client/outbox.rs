@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
+use super::sampling::Sampling;
 use super::stats::Stats;
 use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
@@ -76,6 +77,7 @@ pub struct Outbox<K> {
     pub(super) due: VecDeque<Due<K>>,
     pub(super) events: EventQueue,
     pub(super) last_id: u64,
+    pub(super) sampling: Sampling,
     pub(super) message_timeout: Option<Duration>,
     pub(super) last_message: Option<SystemTime>,
     pub(super) stats: Stats,

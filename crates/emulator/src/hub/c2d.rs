@@ -1,4 +1,5 @@
-//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (docs/hub-over-mqtt.md 3). It knows nothing of packets but their ids.
+//! One device's queue of cloud-to-device messages, or one module's of input messages: locks, redelivery, time to live
+//! (docs/hub-over-mqtt.md 3, 6). It knows nothing of packets but their ids.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::activity::{ConnectionId, PubackEffect};
 use crate::clock::{Now, iso8601};
-use crate::message::{C2dMessage, Expiry, FeedbackMode};
+use crate::hub::registry::Identity;
+use crate::hub::telemetry::{SENDING_DEVICE, SENDING_MODULE};
+use crate::message::{C2dMessage, Expiry};
 use crate::record::{C2dRecord, C2dResult, C2dState};
 
 /// A message as it is stored: with its id, and its expiry if the service gave one.
@@ -19,19 +22,32 @@ pub(crate) struct StoredMessage {
 }
 
 impl StoredMessage {
-    /// The system properties that the device is told, by their names in records, in the order seen on the real hub (docs/hub-over-mqtt.md 3).
-    pub(crate) fn system(&self, device: &str) -> Vec<(&'static str, String)> {
+    /// The system properties that the device or module is told, by their names in records, in the order seen on the real hub (docs/hub-over-mqtt.md 3, 6).
+    pub(crate) fn system(&self, identity: &Identity) -> Vec<(&'static str, String)> {
         let message = &self.message;
-        let all = [
-            ("message-id", Some(self.message_id.clone())),
-            ("absolute-expiry-time", self.stated_expiry.map(iso8601)),
-            ("to", Some(format!("/devices/{device}/messages/devicebound"))),
+        let expiry = ("absolute-expiry-time", self.stated_expiry.map(iso8601));
+        let mut all = Vec::new();
+        if message.input.is_none() {
+            let to = format!("/devices/{}/messages/devicebound", identity.device);
+            all.extend([("message-id", Some(self.message_id.clone())), expiry, ("to", Some(to))]);
+        } else {
+            let sender = message.sender.as_ref();
+            all.extend([
+                (SENDING_DEVICE, sender.map(|sender| sender.device.clone())),
+                (SENDING_MODULE, sender.and_then(|sender| sender.module.clone())),
+                // Not the one that the hub has made up.
+                ("message-id", message.message_id.clone()),
+                expiry,
+            ]);
+            all.extend(message.passed_on.iter().map(|(name, value)| (*name, Some(value.clone()))));
+        }
+        all.extend([
             ("correlation-id", message.correlation_id.clone()),
             ("user-id", message.user_id.clone()),
             ("content-type", message.content_type.clone()),
             ("content-encoding", message.content_encoding.clone()),
             ("iothub-ack", message.ack.map(|mode| mode.wire().to_owned())),
-        ];
+        ]);
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
@@ -85,23 +101,16 @@ pub(crate) enum Settlement {
 /// What a decision did.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    pub(crate) message_id: String,
+    pub(crate) message: Arc<StoredMessage>,
     /// Unless it waits again.
     pub(crate) ended: Option<Ended>,
 }
 
 /// A message that has left the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    pub(crate) message_id: String,
-    pub(crate) ack: Option<FeedbackMode>,
+    pub(crate) message: Arc<StoredMessage>,
     pub(crate) result: C2dResult,
-}
-
-impl Ended {
-    fn of(entry: &Entry, result: C2dResult) -> Self {
-        Self { message_id: entry.message.message_id.clone(), ack: entry.message.message.ack, result }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -221,7 +230,7 @@ impl C2dQueue {
         max_count: u32,
     ) -> Option<Settled> {
         let entry = self.entries.iter_mut().find(|entry| entry.sequence == sequence && entry.locked_by(by))?;
-        let message_id = entry.message.message_id.clone();
+        let message = Arc::clone(&entry.message);
         let ended = match how {
             Settlement::Complete => self.complete(sequence),
             Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
@@ -231,7 +240,7 @@ impl C2dQueue {
                 self.end_exhausted(max_count).pop()
             }
         };
-        Some(Settled { message_id, ended })
+        Some(Settled { message, ended })
     }
 
     /// A connection ended: its messages wait again.
@@ -281,6 +290,7 @@ impl C2dQueue {
     pub(crate) fn records(&self, now: Now) -> Vec<C2dRecord> {
         let record = |entry: &Entry| C2dRecord {
             message_id: entry.message.message_id.clone(),
+            input: entry.message.message.input.clone(),
             sequence_number: entry.sequence,
             state: match entry.place {
                 Place::Enqueued => C2dState::Enqueued,
@@ -298,7 +308,7 @@ impl C2dQueue {
         self.entries.retain(|entry| {
             let ends = which(entry);
             if ends {
-                ended.push(Ended::of(entry, result));
+                ended.push(Ended { message: Arc::clone(&entry.message), result });
             }
             !ends
         });
@@ -375,8 +385,8 @@ mod tests {
         assert_eq!(queue.puback(A, sent[1].packet_id, false).0, PubackEffect::OutOfOrder);
         assert_eq!(queue.puback(A, 999, false).0, PubackEffect::Unknown);
         assert_eq!(queue.puback(B, sent[0].packet_id, false).0, PubackEffect::Unknown);
-        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message_id, "m1");
-        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message_id, "m3");
+        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message.message_id, "m1");
+        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message.message_id, "m3");
         assert_eq!(queue.len(), 1);
     }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::activity::{Activity, ConnectionId, DisconnectReason, RefusalReason};
-use crate::auth::{self, Authenticated, Peer};
+use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::config::BadFilter;
 use crate::hub::registry::Identity;
+use crate::hub::routing::Taken;
 use crate::hub::session::{Feature, REFUSED, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
@@ -42,25 +42,6 @@ impl Connections {
 }
 
 impl HubState {
-    /// Whether this identity may connect with what it presents: how it is authenticated and the generation of its registry entry, or why not.
-    pub(crate) fn admit(
-        &self,
-        identity: &Identity,
-        password: Option<&[u8]>,
-        peer: &Peer,
-        now: Now,
-    ) -> Result<(Authenticated, String), RefusalReason> {
-        // The registry has no modules yet, so a module is not known.
-        let entry = self.registry.get(&identity.device).filter(|_| identity.module.is_none());
-        let entry = entry.ok_or(RefusalReason::UnknownDevice)?;
-        if !entry.enabled {
-            return Err(RefusalReason::DeviceDisabled);
-        }
-        let password = password.filter(|password| !password.is_empty());
-        let authenticated = auth::authenticate(&self.config, identity, entry, password, peer, now.wall)?;
-        Ok((authenticated, entry.generation_id.clone()))
-    }
-
     /// Opens a connection and says whether a stored session is present. An older connection of the identity ends first (docs/hub-over-mqtt.md 7; E7).
     pub(crate) fn open(&mut self, connection: ConnectionId, opening: Opening, forget_session: bool, now: Now) -> bool {
         let identity = opening.sender.identity.clone();
@@ -102,8 +83,8 @@ impl HubState {
             self.sessions.remove(&identity);
         }
         self.seats.ended(connection, &why);
-        self.note(&identity.device, Activity::Disconnected { at: now.wall, connection, why });
-        self.release_locks(&identity.device, connection, now);
+        self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
+        self.release_locks(&identity, connection, now);
         self.woken.insert(connection);
     }
 
@@ -179,23 +160,25 @@ impl HubState {
     fn publish_will(&mut self, connection: ConnectionId, opening: &Opening, now: Now) {
         let activity = match &opening.will {
             None => return,
-            Some(Ok(draft)) => {
-                let sequence_number = self.store(&opening.sender, draft.clone(), connection, now);
-                Activity::WillPublished { at: now.wall, connection, sequence_number }
-            }
+            Some(Ok(draft)) => match self.take_from(&opening.sender, draft.clone(), connection, now) {
+                Ok(Taken { sequence_number, .. }) => {
+                    Activity::WillPublished { at: now.wall, connection, sequence_number }
+                }
+                Err(why) => Activity::WillDropped { at: now.wall, connection, why: format!("{why:?}") },
+            },
             Some(Err(why)) => Activity::WillDropped { at: now.wall, connection, why: why.clone() },
         };
-        self.note(&opening.sender.identity.device, activity);
+        self.note(&opening.sender.identity, activity);
     }
 
-    fn release_locks(&mut self, device: &str, connection: ConnectionId, now: Now) {
+    fn release_locks(&mut self, identity: &Identity, connection: ConnectionId, now: Now) {
         let (releases, counts, max) =
             (self.config.release_on_disconnect, self.config.count_redelivery, self.config.max_delivery_count);
         let holds = holds(self.config.lock_expiry, &self.connections);
-        let Some(queue) = self.queues.get_mut(device) else { return };
+        let Some(queue) = self.queues.get_mut(identity) else { return };
         let mut ended = if releases { queue.release(connection, counts, max) } else { Vec::new() };
         ended.extend(queue.advance(now, holds));
-        self.record_ended(device, ended, now);
+        self.record_ended(identity, ended, now);
         self.find_due();
     }
 }

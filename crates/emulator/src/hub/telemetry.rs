@@ -10,12 +10,15 @@ use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
 
 /// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-const MAX_MESSAGE: usize = 262_144;
+pub(crate) const MAX_MESSAGE: usize = 262_144;
 
+/// The stamps that say who sent a message.
+pub(crate) const SENDING_DEVICE: &str = "iothub-connection-device-id";
+pub(crate) const SENDING_MODULE: &str = "iothub-connection-module-id";
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
 const STAMPS: [&str; 7] = [
-    "iothub-connection-device-id",
-    "iothub-connection-module-id",
+    SENDING_DEVICE,
+    SENDING_MODULE,
     "iothub-connection-auth-method",
     "iothub-connection-auth-generation-id",
     "iothub-enqueuedtime",
@@ -83,13 +86,13 @@ impl Sender {
         let auth_method = format!(r#"{{"scope":"{scope}","type":"{}","issuer":"iothub"}}"#, self.auth_type);
         let mut stamps = BTreeMap::new();
         let mut stamp = |name: &str, value: String| stamps.insert(name.to_owned(), value);
-        stamp("iothub-connection-device-id", self.identity.device.clone());
+        stamp(SENDING_DEVICE, self.identity.device.clone());
         stamp("iothub-connection-auth-method", auth_method);
         stamp("iothub-connection-auth-generation-id", self.generation_id.clone());
         stamp("iothub-enqueuedtime", iso8601(now.wall));
         stamp("iothub-message-source", "Telemetry".to_owned());
         if let Some(module) = &self.identity.module {
-            stamp("iothub-connection-module-id", module.clone());
+            stamp(SENDING_MODULE, module.clone());
         }
         if let Some(model) = &self.model_id {
             stamp("dt-dataschema", model.clone());

@@ -88,11 +88,12 @@ impl LocalConnection {
         self.shared.change(|hub, now| line.next_event(hub, now))
     }
 
-    /// Stores telemetry and gives its sequence number. A message over 256 KiB ends the connection, as over MQTT.
+    /// Sends telemetry and gives its sequence number in the hub's store; `None` if the routes of an Edge device led elsewhere. A message over 256 KiB
+    /// ends the connection, as over MQTT.
     ///
     /// # Errors
     /// [`LocalError::Closed`], [`LocalError::UnknownSystemProperty`], [`LocalError::ReservedName`].
-    pub fn send(&mut self, message: LocalTelemetry) -> Result<u64, LocalError> {
+    pub fn send(&mut self, message: LocalTelemetry) -> Result<Option<u64>, LocalError> {
         let draft = message.into_draft()?;
         let line = &mut self.line;
         self.shared.change(|hub, now| line.send(hub, now, draft))

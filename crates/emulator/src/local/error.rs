@@ -40,8 +40,8 @@ pub enum LocalError {
         /// Which system property it stands for.
         system: &'static str,
     },
-    /// The identity has no such feature.
-    #[error("a module has no {feature}")]
+    /// Only devices, or only modules, have this.
+    #[error("this identity has no {feature}: devices have cloud-to-device messages, and modules have inputs")]
     NoFeature {
         /// Which feature.
         feature: LocalFeature,

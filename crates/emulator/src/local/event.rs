@@ -11,7 +11,7 @@ use crate::hub::outbox::OVERHEAD;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LocalEvent {
-    /// A cloud-to-device message; it is locked until it is settled, its lock ends, or the connection does.
+    /// A cloud-to-device message, or one for an input; it is locked until it is settled, its lock ends, or the connection does.
     Message(LocalMessage),
     /// A direct method is called.
     Method(LocalMethod),
@@ -28,7 +28,7 @@ pub enum LocalEvent {
     Closed(DisconnectReason),
 }
 
-/// A cloud-to-device message as a local device is given it.
+/// A cloud-to-device message, or one for an input, as a local device or module is given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocalMessage {
@@ -36,9 +36,12 @@ pub struct LocalMessage {
     pub body: Bytes,
     /// Application properties in the order of the service; `None` is a name without a value.
     pub properties: Vec<(String, Option<String>)>,
-    /// System properties by the names of [`TelemetryRecord::system`](crate::TelemetryRecord::system): always `message-id` and `to`, and what the service set of
-    /// `absolute-expiry-time`, `correlation-id`, `user-id`, `content-type`, `content-encoding` and `iothub-ack`.
+    /// System properties by the names of [`TelemetryRecord::system`](crate::TelemetryRecord::system) and [`stamps`](crate::TelemetryRecord::stamps). A cloud-to-device
+    /// message always has `message-id` and `to`, and what the service set of `absolute-expiry-time`, `correlation-id`, `user-id`, `content-type`,
+    /// `content-encoding` and `iothub-ack`. One for an input has `iothub-connection-device-id` and `iothub-connection-module-id`, and what its sender set.
     pub system: BTreeMap<String, String>,
+    /// The input of the module that it is for; `None`: a cloud-to-device message.
+    pub input: Option<String>,
     /// Whether it was sent to the device before.
     pub redelivered: bool,
     /// By what it is settled.

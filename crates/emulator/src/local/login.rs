@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::hub::registry::Identity;
+use crate::who::Who;
 
 /// How a device connects without a network: the identity, its token, and what it says about itself.
 ///
@@ -30,9 +31,10 @@ pub struct LocalLogin {
 }
 
 impl LocalLogin {
-    /// A device without a token, which is refused. Where a certificate is its credential it is refused too: only TLS can prove that a device has the key.
-    pub fn new(device: impl Into<String>) -> Self {
-        let identity = Identity { device: device.into(), module: None };
+    /// A device, `"d"`, or a module, `("d", "m")`, without a token: it is refused. Where a certificate is the credential it is refused in any case: only
+    /// TLS can prove that somebody has the key.
+    pub fn new<'a>(who: impl Into<Who<'a>>) -> Self {
+        let identity = Identity::from(who.into());
         Self { identity, token: None, clean_session: false, client_type: None, model_id: None }
     }
 
@@ -61,7 +63,7 @@ impl LocalLogin {
 impl fmt::Debug for LocalLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalLogin")
-            .field("device", &self.identity.device)
+            .field("identity", &format_args!("{}", self.identity))
             .field("token", &self.token.as_ref().map(|_| "<redacted>"))
             .field("clean_session", &self.clean_session)
             .finish_non_exhaustive()

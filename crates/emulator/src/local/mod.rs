@@ -32,6 +32,8 @@ pub enum LocalFeature {
     DesiredProperties,
     /// Direct methods.
     Methods,
+    /// Messages to the inputs of a module. A device has none.
+    Inputs,
 }
 
 impl LocalFeature {
@@ -41,6 +43,7 @@ impl LocalFeature {
             Self::TwinAnswers => Feature::TwinResponses,
             Self::DesiredProperties => Feature::DesiredPatches,
             Self::Methods => Feature::Methods,
+            Self::Inputs => Feature::Inputs,
         }
     }
 }
@@ -52,6 +55,7 @@ impl fmt::Display for LocalFeature {
             Self::TwinAnswers => "answers to twin requests",
             Self::DesiredProperties => "changes of the desired properties",
             Self::Methods => "direct methods",
+            Self::Inputs => "messages to inputs",
         })
     }
 }

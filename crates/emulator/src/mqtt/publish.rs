@@ -40,7 +40,7 @@ impl Head {
         }
     }
 
-    /// Stores a message. True: it is to be acknowledged.
+    /// Takes a message. True: it is to be acknowledged.
     fn telemetry(
         &mut self,
         hub: &mut HubState,
@@ -63,9 +63,10 @@ impl Head {
         if publish.dup {
             draft.mark("mqtt-dup", "true");
         }
-        let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return false };
-        let (packet_id, dup) = (publish.packet_id, publish.dup);
-        self.note(hub, Activity::Telemetry { at: now.wall, connection: self.id, sequence_number, packet_id, dup });
+        if let Err(why) = hub.take_telemetry(self.id, draft, publish.packet_id, publish.dup, now) {
+            self.close(hub, now, why);
+            return false;
+        }
         !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
 

@@ -69,10 +69,10 @@ impl Line {
 
     pub(super) fn take_message(&mut self, hub: &mut HubState, now: Now) -> Option<LocalEvent> {
         loop {
-            let (delivery, qos) = hub.take_c2d(self.id, now)?;
+            let (delivery, qos) = hub.take_message(self.id, now)?;
             // A session that was left over MQTT may ask for QoS 0: then sending completes, and nothing is sent twice (docs/hub-over-mqtt.md 3).
             if qos == 0 {
-                hub.complete_c2d(&self.identity.device, delivery.sequence, now);
+                hub.complete_message(&self.identity, delivery.sequence, now);
                 if delivery.dup {
                     continue;
                 }
@@ -89,10 +89,10 @@ impl Line {
 
     fn message(&self, hub: &mut HubState, now: Now, delivery: &Delivery, dup: bool) -> LocalEvent {
         let stored = &delivery.message;
-        let (at, connection, message_id) = (now.wall, self.id, stored.message_id.clone());
-        self.note(hub, Activity::C2dSent { at, connection, message_id, packet_id: None, dup });
-        let system = stored.system(&self.identity.device).into_iter();
+        hub.note_sent(self.id, stored, None, dup, now);
+        let system = stored.system(&self.identity).into_iter();
         LocalEvent::Message(LocalMessage {
+            input: stored.message.input.clone(),
             body: stored.message.body.clone(),
             properties: stored.message.properties.clone(),
             system: system.map(|(name, value)| (name.to_owned(), value)).collect(),

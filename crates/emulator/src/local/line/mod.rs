@@ -6,12 +6,12 @@ mod up;
 use std::collections::VecDeque;
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason, RefusalReason};
-use crate::auth::Peer;
+use crate::auth::{self, Peer};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
-use crate::hub::registry::{Identity, check_device_id};
+use crate::hub::registry::Identity;
 use crate::hub::telemetry::Sender;
-use crate::hub::{HubState, NO_DEVICE, Opening};
+use crate::hub::{HubState, NOBODY, Opening};
 use crate::local::{LocalError, LocalEvent, LocalLogin, LocalLoginError};
 
 /// One local connection, open or ended: which of the two the hub's state knows.
@@ -35,29 +35,34 @@ impl Line {
             return Err(LocalLoginError::HubStopped);
         }
         let LocalLogin { identity, token, clean_session, client_type, model_id } = login;
-        let (id, device) = (hub.next_connection(), identity.device.clone());
+        let id = hub.next_connection();
+        let token = token.as_deref().map(str::as_bytes).filter(|token| !token.is_empty());
         // Nobody but TLS can vouch for a certificate.
-        let admitted = hub.admit(&identity, token.as_deref().map(str::as_bytes), &Peer::default(), now);
-        let (authenticated, generation_id) = admitted.map_err(|why| refuse(hub, now, id, &device, why))?;
+        let authenticated = auth::authenticate(hub, &identity, token, &Peer::default(), now.wall)
+            .map_err(|why| refuse(hub, now, id, &identity, why))?;
 
-        if hub.faults.take_drop(&device, DropPoint::ConnectReceived) {
-            let fault = Fault::Drop { device: Some(device.clone()), at: DropPoint::ConnectReceived };
+        if hub.faults.take_drop(&identity, DropPoint::ConnectReceived) {
+            let fault = Fault::Drop { device: Some(identity.to_string()), at: DropPoint::ConnectReceived };
             let why = DisconnectReason::Fault(fault.clone());
-            hub.note(&device, Activity::FaultFired { at: now.wall, connection: id, fault });
-            hub.note(&device, Activity::Disconnected { at: now.wall, connection: id, why: why.clone() });
+            hub.note(&identity, Activity::FaultFired { at: now.wall, connection: id, fault });
+            hub.note(&identity, Activity::Disconnected { at: now.wall, connection: id, why: why.clone() });
             return Err(LocalLoginError::Closed(why));
         }
-        if hub.take_fault(&device, id, now, |fault| matches!(fault, Fault::RefuseConnect { .. })).is_some() {
-            return Err(refuse(hub, now, id, &device, RefusalReason::Fault));
+        if hub.take_fault(&identity, id, now, |fault| matches!(fault, Fault::RefuseConnect { .. })).is_some() {
+            return Err(refuse(hub, now, id, &identity, RefusalReason::Fault));
         }
-        let session_lost = hub.take_fault(&device, id, now, |fault| *fault == Fault::SessionLost).is_some();
+        let session_lost = hub.take_fault(&identity, id, now, |fault| *fault == Fault::SessionLost).is_some();
 
         hub.take_seat(id, authenticated.expires.and_then(|expiry| expiry.checked_add(hub.config.sas_grace)));
-        let auth_type = authenticated.auth_type;
-        let sender = Sender { identity: identity.clone(), generation_id, auth_type, model_id: model_id.clone() };
+        let sender = Sender {
+            identity: identity.clone(),
+            generation_id: authenticated.generation_id,
+            auth_type: authenticated.auth_type,
+            model_id: model_id.clone(),
+        };
         let opening = Opening { sender, clean_session, will: None };
         let session_present = hub.open(id, opening, session_lost, now);
-        tracing::debug!(connection = id.0, device, session_present, "connected locally");
+        tracing::debug!(connection = id.0, %identity, session_present, "connected locally");
         let connected = Activity::Connected {
             at: now.wall,
             connection: id,
@@ -70,7 +75,7 @@ impl Line {
             model_id,
             tls_version: None,
         };
-        hub.note(&device, connected);
+        hub.note(&identity, connected);
         let line = Self {
             id,
             identity,
@@ -138,9 +143,9 @@ impl Line {
 
     /// Whether a fault drops the connection here; then it has ended.
     fn drops(&self, hub: &mut HubState, now: Now, at: DropPoint) -> bool {
-        let drops = hub.is_open(self.id) && hub.faults.take_drop(&self.identity.device, at);
+        let drops = hub.is_open(self.id) && hub.faults.take_drop(&self.identity, at);
         if drops {
-            let fault = Fault::Drop { device: Some(self.identity.device.clone()), at };
+            let fault = Fault::Drop { device: Some(self.identity.to_string()), at };
             self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
             hub.end(self.id, DisconnectReason::Fault(fault), now);
         }
@@ -157,24 +162,24 @@ impl Line {
     }
 
     fn take_fault(&self, hub: &mut HubState, now: Now, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        hub.take_fault(&self.identity.device, self.id, now, wanted)
+        hub.take_fault(&self.identity, self.id, now, wanted)
     }
 
     fn note(&self, hub: &mut HubState, activity: Activity) {
-        hub.note(&self.identity.device, activity);
+        hub.note(&self.identity, activity);
     }
 }
 
-/// The hub refuses the device; its record is the claimed device's, if that can be one.
+/// The hub refuses the device; its record is the claimed identity's, if that can be one.
 fn refuse(
     hub: &mut HubState,
     now: Now,
     connection: ConnectionId,
-    claimed: &str,
+    claimed: &Identity,
     why: RefusalReason,
 ) -> LocalLoginError {
-    let device = if check_device_id(claimed).is_ok() { claimed } else { NO_DEVICE };
-    hub.note(device, Activity::ConnectRefused { at: now.wall, connection, code: 0, why: why.clone() });
-    hub.note(device, Activity::Disconnected { at: now.wall, connection, why: DisconnectReason::Refused });
+    let claimed = if claimed.is_well_formed() { claimed } else { &NOBODY };
+    hub.note(claimed, Activity::ConnectRefused { at: now.wall, connection, code: 0, why: why.clone() });
+    hub.note(claimed, Activity::Disconnected { at: now.wall, connection, why: DisconnectReason::Refused });
     LocalLoginError::Refused(why)
 }

@@ -18,14 +18,17 @@ use crate::mqtt::topic::filter_of;
 const QOS: u8 = 1;
 
 impl Line {
-    pub(in crate::local) fn send(&mut self, hub: &mut HubState, now: Now, draft: Draft) -> Result<u64, LocalError> {
+    pub(in crate::local) fn send(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        draft: Draft,
+    ) -> Result<Option<u64>, LocalError> {
         self.arrives(hub, now)?;
         let draft = draft.checked().map_err(|why| self.end(hub, now, why))?;
-        let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return Err(self.closed(hub)) };
-        let (at, connection) = (now.wall, self.id);
-        self.note(hub, Activity::Telemetry { at, connection, sequence_number, packet_id: None, dup: false });
+        let taken = hub.take_telemetry(self.id, draft, None, false, now).map_err(|why| self.end(hub, now, why))?;
         self.passes(hub, now, DropPoint::PublishStored)?;
-        Ok(sequence_number)
+        Ok(taken.sequence_number)
     }
 
     pub(in crate::local) fn subscribe(
@@ -71,7 +74,7 @@ impl Line {
     ) -> Result<(), LocalError> {
         self.ensure_open(hub, now)?;
         self.passes(hub, now, DropPoint::PubackReceived)?;
-        let held = delivery.connection == self.id && hub.settle_c2d(self.id, delivery.sequence, how, now);
+        let held = delivery.connection == self.id && hub.settle(self.id, delivery.sequence, how, now);
         if held { Ok(()) } else { Err(LocalError::NotHeld) }
     }
 
