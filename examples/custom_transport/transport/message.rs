@@ -4,7 +4,7 @@ use iothub_client::{Message, SystemProperty, Unsupported};
 use iothub_emulator::{LocalMessage, LocalTelemetry};
 
 /// System properties, and what the hub calls them.
-const NAMES: [(SystemProperty, &str); 13] = [
+const NAMES: [(SystemProperty, &str); 15] = [
     (SystemProperty::MessageId, "message-id"),
     (SystemProperty::CorrelationId, "correlation-id"),
     (SystemProperty::ContentType, "content-type"),
@@ -18,6 +18,8 @@ const NAMES: [(SystemProperty, &str); 13] = [
     (SystemProperty::To, "to"),
     (SystemProperty::ExpiryTime, "absolute-expiry-time"),
     (SystemProperty::Ack, "iothub-ack"),
+    (SystemProperty::ConnectionDeviceId, "iothub-connection-device-id"),
+    (SystemProperty::ConnectionModuleId, "iothub-connection-module-id"),
 ];
 
 /// A message on its way up. A property that has no place there is an error: nothing is dropped silently.

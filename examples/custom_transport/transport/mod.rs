@@ -23,7 +23,7 @@ use iothub_client::{
     OpId, Platform, Provider, Readiness, Registration, Slot, Submit, SystemPlatform, Transport, TransportEvent,
     Unsupported, limits,
 };
-use iothub_emulator::{Hub, LocalLogin, LocalLoginError};
+use iothub_emulator::{Hub, LocalLogin, LocalLoginError, Who};
 
 use open::Open;
 
@@ -74,7 +74,7 @@ struct LocalTransport {
     next_slot: u32,
 }
 
-/// The registered device, connected or not.
+/// The registered device or module, connected or not.
 struct Session {
     device: Registration,
     /// What it wants to receive, as the engine said last.
@@ -90,7 +90,8 @@ struct Session {
 impl LocalTransport {
     fn new(hub: Hub, endpoint: &Endpoint) -> Self {
         let mut capabilities = Capabilities::new(NAME);
-        capabilities.features = &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
+        capabilities.features =
+            &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods, Feature::Inputs];
         capabilities.dispositions = &[Disposition::Accept, Disposition::Reject, Disposition::Abandon];
         let host = endpoint.host.as_str().into();
         // There are no ports here; one that the connection string names is shown in errors all the same.
@@ -123,12 +124,9 @@ impl Transport for LocalTransport {
     }
 
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {
-        let refused = |detail: &str| CreateError::Register { transport: NAME, detail: detail.to_owned() };
         if self.registered.is_some() {
-            return Err(refused("a device is registered already: create another client"));
-        }
-        if device.identity.module_id.is_some() {
-            return Err(refused("it is a module, and this transport knows devices only"));
+            let detail = "a device is registered already: create another client".to_owned();
+            return Err(CreateError::Register { transport: NAME, detail });
         }
         let slot = Slot(self.next_slot);
         self.next_slot = self.next_slot.wrapping_add(1);
@@ -217,7 +215,12 @@ impl Session {
     fn connect(&mut self, hub: &Hub, token: Option<&str>) -> Result<(), ConnectionErrorKind> {
         // What was before ends; the engine knows that everything submitted on it is lost.
         self.open = None;
-        let mut login = LocalLogin::new(&self.device.identity.device_id)
+        let identity = &self.device.identity;
+        let who = match &identity.module_id {
+            Some(module) => Who::from((identity.device_id.as_str(), module.as_str())),
+            None => Who::from(&identity.device_id),
+        };
+        let mut login = LocalLogin::new(who)
             // Subscriptions are cheap here, so none is left behind for a later program to stumble over.
             .clean_session(true)
             .client_type(&self.device.product_info);

@@ -174,7 +174,7 @@ impl Open {
     }
 
     /// A message, unless it is the repetition of one that the application still has.
-    fn message(&mut self, received: LocalMessage) -> Option<TransportEvent> {
+    fn message(&mut self, mut received: LocalMessage) -> Option<TransportEvent> {
         let held = received.delivery;
         if received.redelivered && self.undecided.iter().any(|(_, known)| *known == held) {
             return None;
@@ -187,8 +187,8 @@ impl Open {
         }
         let delivery = self.delivery();
         self.undecided.push_back((delivery.key, held));
-        // Only modules have inputs.
-        Some(TransportEvent::Message { message: message::from_hub(received), input: None, delivery })
+        let input = received.input.take();
+        Some(TransportEvent::Message { message: message::from_hub(received), input, delivery })
     }
 
     /// A call, unless it is the repetition of one that is unanswered.
@@ -229,6 +229,7 @@ fn in_hubs_words(feature: Feature) -> Option<LocalFeature> {
         Feature::Twin => LocalFeature::TwinAnswers,
         Feature::DesiredProperties => LocalFeature::DesiredProperties,
         Feature::Methods => LocalFeature::Methods,
+        Feature::Inputs => LocalFeature::Inputs,
         _ => return None,
     })
 }
