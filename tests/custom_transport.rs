@@ -53,6 +53,9 @@ impl Subject for InProcess {
             "twin::a_change_while_the_whole_twin_is_on_its_way_comes_after_it",
             "twin::a_twin_that_comes_too_late_is_ignored",
             "methods::a_call_that_comes_after_its_callers_time_is_answered_to_nobody",
+            "close::a_callback_within_close_can_send_nothing_more",
+            "close::a_client_that_is_dropped_calls_nobody_and_frees_its_connection",
+            "close::messages_that_are_late_at_close_are_destroyed",
         ]
     }
 
@@ -66,4 +69,4 @@ impl Subject for InProcess {
     }
 }
 
-suite!(in_process, InProcess, [telemetry, confirmation, c2d, twin, methods]);
+suite!(in_process, InProcess, [telemetry, confirmation, c2d, twin, methods, rivals, close]);

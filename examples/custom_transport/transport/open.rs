@@ -27,6 +27,8 @@ pub(super) struct Open {
     /// Requests for the twin, and reports, that the hub has not answered: by request id.
     requests: HashMap<String, OpId>,
     last_key: u64,
+    /// The hub has ended the connection, and `take` is about to say so.
+    has_ended: bool,
     /// The last slice ended before the hub had nothing more.
     has_more: bool,
 }
@@ -41,6 +43,7 @@ impl Open {
             calls: HashMap::new(),
             requests: HashMap::new(),
             last_key: 0,
+            has_ended: false,
             // Nobody is woken for what was there before.
             has_more: true,
         }
@@ -63,17 +66,14 @@ impl Open {
         if self.is_subscribed(wanted) {
             return;
         }
-        for feature in std::mem::replace(&mut self.asked, wanted.to_vec()) {
-            if !wanted.contains(&feature)
-                && let Some(feature) = in_hubs_words(feature)
-            {
-                // Whatever is wrong is the connection's end, which `take` tells.
-                let _ = self.connection.unsubscribe(feature);
-            }
+        let before = std::mem::replace(&mut self.asked, wanted.to_vec());
+        for feature in before.iter().filter(|feature| !wanted.contains(feature)) {
+            // What can go wrong is the connection's end, which `take` tells.
+            let _ = in_hubs_words(*feature).map(|feature| self.connection.unsubscribe(feature));
         }
-        for feature in wanted {
-            let Some(asked) = in_hubs_words(*feature) else { continue };
-            if let Err(error @ LocalError::SubscriptionRefused { .. }) = self.connection.subscribe(asked) {
+        for feature in wanted.iter().filter(|feature| !before.contains(feature)) {
+            let asked = in_hubs_words(*feature).map(|feature| self.connection.subscribe(feature));
+            if let Some(Err(error @ LocalError::SubscriptionRefused { .. })) = asked {
                 let detail = error.to_string();
                 events.push_back(TransportEvent::SubscriptionRefused { feature: *feature, detail });
             }
@@ -84,35 +84,39 @@ impl Open {
     /// Does the operation, of which the transport has only this look. Here the outcome is mostly there at once; it is an
     /// event all the same.
     pub(super) fn submit(&mut self, id: OpId, op: Op<'_>, events: &mut VecDeque<TransportEvent>) -> Submit {
+        if self.has_ended {
+            return Submit::Full;
+        }
         let asked = match op {
             Op::Telemetry(message) => match message::to_hub(message) {
                 Ok(telemetry) => self.connection.send(telemetry).map(drop),
                 Err(unsupported) => return Submit::Refused(OpError::Unsupported(unsupported)),
             },
             Op::Settle { delivery, disposition } => {
-                let Some(at) = self.undecided.iter().position(|(key, _)| *key == delivery.key) else {
+                let at = self.undecided.iter().position(|(key, _)| *key == delivery.key);
+                let Some((_, held)) = at.and_then(|at| self.undecided.remove(at)) else {
                     return Submit::Refused(OpError::Stale);
                 };
-                let held = self.undecided.remove(at).map(|(_, held)| held);
-                held.map_or(Err(LocalError::NotHeld), |held| match disposition {
+                match disposition {
                     Disposition::Accept => self.connection.complete(held),
                     Disposition::Abandon => self.connection.abandon(held),
                     Disposition::Reject => self.connection.reject(held),
-                })
+                }
             }
             Op::MethodResponse { delivery, status, body } => {
                 let Some(request) = self.calls.remove(&delivery.key) else { return Submit::Refused(OpError::Stale) };
                 self.connection.respond(&request, status, body.to_vec())
             }
+            // The outcome of these two comes with the hub's answer: `take` tells it.
             Op::TwinGet => {
                 let request = self.request(id);
-                let _ = self.connection.get_twin(&request);
-                return self.outcome_comes_later();
+                let asked = self.connection.get_twin(&request);
+                return self.asked_for(asked);
             }
             Op::TwinReport(patch) => {
                 let request = self.request(id);
-                let _ = self.connection.report(&request, patch);
-                return self.outcome_comes_later();
+                let asked = self.connection.report(&request, patch);
+                return self.asked_for(asked);
             }
             _ => {
                 let property = "an operation that is newer than this transport";
@@ -121,7 +125,8 @@ impl Open {
         };
         let result = match asked {
             Ok(()) => Ok(Reply::Ack),
-            Err(LocalError::Closed(_)) => return self.outcome_comes_later(),
+            // Nobody can know whether it was done. The end of the connection, which `take` tells, is said for it too.
+            Err(LocalError::Closed(_)) => return self.asked_for(asked),
             Err(LocalError::NotHeld) => Err(OpError::Stale),
             Err(other) => Err(OpError::Rejected(other.to_string())),
         };
@@ -129,8 +134,9 @@ impl Open {
         Submit::Taken
     }
 
-    /// With the hub's answer, or with the end of the connection: `take` tells either.
-    fn outcome_comes_later(&mut self) -> Submit {
+    /// What was asked for has no outcome yet.
+    fn asked_for(&mut self, asked: Result<(), LocalError>) -> Submit {
+        self.has_ended |= asked.is_err();
         self.has_more = true;
         Submit::Taken
     }
