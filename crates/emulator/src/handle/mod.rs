@@ -160,7 +160,11 @@ impl Hub {
         issued.map_err(|problem| HubError::KeyGeneration { device: common_name.to_owned(), problem })
     }
 
-    fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
         self.shared.change(f)
     }
 
