@@ -81,12 +81,17 @@ fn m_e46_a_module_ends_with_its_device_and_is_disabled_with_it() {
 
     hub.set_device_enabled("dev", true).unwrap();
     let mut module = Peer::connected_as(&hub, &connect);
+    module.subscribe(&[(METHODS, 1)]);
+    hub.patch_desired(("dev", "m"), json!({"old": true})).unwrap();
     hub.delete_device("dev").unwrap();
     module.expect_closed_without_packet();
     assert_eq!(why_it_ended(&hub, ("dev", "m")), DisconnectReason::DeviceDeleted);
-    assert!(hub.module("dev", "m").is_none());
+    assert!(hub.module("dev", "m").is_none() && hub.twin(("dev", "m")).is_err());
     hub.create_device("dev").unwrap();
     assert!(hub.modules("dev").is_empty(), "a device made anew has no modules");
+    let anew = hub.create_module("dev", "m").unwrap();
+    assert_eq!(hub.twin(("dev", "m")).unwrap().desired, json!({}));
+    assert!(!Peer::open(&hub).connect(&Connect::of_module(&hub, &anew)), "nor a session");
 }
 
 #[test]
