@@ -58,6 +58,7 @@ mod close;
 mod confirmation;
 mod credentials;
 mod methods;
+mod modules;
 mod options;
 mod program;
 mod reconnect;

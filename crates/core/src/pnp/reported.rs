@@ -121,7 +121,7 @@ impl ReportedProperties {
         let PropertyKind::Writable { version } = property.kind() else {
             return Err(PropertyError::NotWritable(PropertyName::from(property).to_string()));
         };
-        self.set(property, Acknowledgement::new(property.raw(), status, version).with_description(description))
+        self.set(property, Acknowledgement::new(property.value, status, version).with_description(description))
     }
 
     /// The patch as JSON text.
