@@ -19,9 +19,9 @@ use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 /// `null` with which a component is deleted.
 ///
 /// ```
-/// use iothub_core::{PropertyKind, ReportedProperties, TwinUpdate};
+/// use iothub_core::{Device, Outbox, PropertyKind, ReportedProperties, TwinUpdate};
 ///
-/// fn changed(update: &TwinUpdate, client: &mut iothub_core::DeviceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// fn on_update(update: &TwinUpdate, outbox: &mut Outbox<Device>) -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut report = ReportedProperties::new();
 ///     for property in &update.properties()? {
 ///         match (property.kind(), property.component(), property.name()) {
@@ -35,7 +35,7 @@ use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 ///         }
 ///     }
 ///     if !report.is_empty() {
-///         client.send_reported_state(report)?;
+///         outbox.send_reported_state(report)?;
 ///     }
 ///     Ok(())
 /// }
