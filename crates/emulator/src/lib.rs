@@ -34,8 +34,8 @@
 //! # Inside
 //!
 //! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
-//! argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
-//! are its own, so that a mistake cannot agree with itself on both sides.
+//! argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate names no client
+//! crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
