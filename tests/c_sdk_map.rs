@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use iothub_client::{
     ClientOption, DeviceClient, Endpoint, IncomingMessage, MethodRequest, ModuleClient, Provider, Registration,
-    RetryPolicy, SharedAccessKey, SharedTransport, Transport,
+    ReportedProperties, RetryPolicy, SharedAccessKey, SharedTransport, Transport, TwinProperties, TwinProperty,
+    TwinUpdate,
 };
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -76,6 +77,16 @@ const LATER_OF_DEVICES: &[&str] = &[
     "AzureStorageDestroyClient",
 ];
 const LATER_OF_MODULES: &[&str] = &[];
+const PROPERTIES: &[&str] = &[
+    "Serializer_CreateReported",
+    "Serializer_CreateWritableResponse",
+    "Serializer_Destroy",
+    "Deserializer_Create",
+    "Deserializer_GetVersion",
+    "Deserializer_GetNext",
+    "Deserializer_Destroy",
+    "DeserializerProperty_Destroy",
+];
 const TRANSPORT: &[&str] = &[
     "Create",
     "Destroy",
@@ -113,6 +124,7 @@ fn c_names() -> BTreeSet<String> {
         .chain(of("IoTHubModuleClient_LL_", LATER_OF_BOTH))
         .chain(of("IoTHubDeviceClient_LL_", LATER_OF_DEVICES))
         .chain(of("IoTHubModuleClient_LL_", LATER_OF_MODULES))
+        .chain(of("IoTHubClient_Properties_", PROPERTIES))
         .chain(of("IoTHubTransport_", TRANSPORT))
         .chain(of("IoTHub_", &["Init", "Deinit"]))
         .collect()
@@ -176,6 +188,11 @@ macro_rules! functions {
     };
 }
 
+/// For a proof; it is never called.
+fn received<'a>() -> &'a TwinProperty<'a> {
+    unreachable!("proofs are compiled, not run")
+}
+
 /// The Rust items that exist.
 fn rust_items() -> BTreeSet<String> {
     type DynTransport = dyn Transport;
@@ -183,7 +200,18 @@ fn rust_items() -> BTreeSet<String> {
     let _ = |key: SharedAccessKey, provider: &dyn Provider| DeviceClient::create("hub", "device", key, provider);
     let _ = |shared: SharedTransport| SharedTransport::create(Endpoint::new("hub"), shared);
     let _ = |registration: Registration| registration.product_info;
-    let by_hand = ["DeviceClient::create", "SharedTransport::create", "SharedTransport", "Registration", "Transport"];
+    let _ = |properties: TwinProperties<'_>| (properties.version(), properties.iter().count());
+    let by_hand = [
+        "DeviceClient::create",
+        "SharedTransport::create",
+        "SharedTransport",
+        "Registration",
+        "Transport",
+        "ReportedProperties",
+        "TwinProperties",
+        "TwinProperties::version",
+        "TwinProperties::iter",
+    ];
     let functions = functions! {
         DeviceClient::create_from_connection_string;
         DeviceClient::builder;
@@ -232,6 +260,9 @@ fn rust_items() -> BTreeSet<String> {
         IncomingMessage.complete();
         MethodRequest.respond(200, "{}");
         MethodRequest.command();
+        ReportedProperties.set("name", 1);
+        ReportedProperties.acknowledge(received(), 200, "");
+        TwinUpdate.properties();
     };
     let names = functions.iter().chain(&methods).map(|name| name.trim_start_matches("Dyn")).chain(by_hand);
     names.map(str::to_owned).collect()
