@@ -54,6 +54,8 @@ impl Behaviour {
     ///
     /// If the transport does not do it, or the subject is wrong about it.
     pub fn verify(&self, subject: &dyn Subject) {
+        let unknown = subject.not_applicable().iter().find(|name| Self::named(name).is_none());
+        assert!(unknown.is_none(), "`not_applicable` names {unknown:?}, and there is no such behaviour");
         let is_named = subject.not_applicable().contains(&self.name);
         match self.check(subject) {
             Verdict::Holds => assert!(!is_named, "{} applies: do not name it in `not_applicable`", self.name),
