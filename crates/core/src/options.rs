@@ -32,6 +32,9 @@ pub enum ClientOption {
 /// |---|---|---|---|---|---|
 /// | `KeepAlive` | `keepalive` (s) | 1 s to 1177 s, whole | 240 s | at the next connection | MQTT |
 /// | `ConnectTimeout` | `connect_timeout` (s) | 100 ms to 10 min | 30 s | at the next connection | MQTT |
+/// | `TcpKeepAlive` | `tcp_keepalive` (0 or 1) | | the system's | at the next connection | MQTT |
+/// | `TcpKeepAliveTime` | `tcp_keepalive_time` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
+/// | `TcpKeepAliveInterval` | `tcp_keepalive_interval` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportOption {
@@ -39,6 +42,13 @@ pub enum TransportOption {
     KeepAlive(Duration),
     /// How long each stage of connecting may take.
     ConnectTimeout(Duration),
+    /// Whether the operating system probes an idle TCP connection. `KeepAlive` does that better: its probes reach the
+    /// hub through proxies too.
+    TcpKeepAlive(bool),
+    /// How long a TCP connection must be idle before the system probes it.
+    TcpKeepAliveTime(Duration),
+    /// How long the system waits between two probes.
+    TcpKeepAliveInterval(Duration),
 }
 
 impl TransportOption {
@@ -47,6 +57,9 @@ impl TransportOption {
         match self {
             Self::KeepAlive(_) => "keepalive",
             Self::ConnectTimeout(_) => "connect_timeout",
+            Self::TcpKeepAlive(_) => "tcp_keepalive",
+            Self::TcpKeepAliveTime(_) => "tcp_keepalive_time",
+            Self::TcpKeepAliveInterval(_) => "tcp_keepalive_interval",
         }
     }
 }

@@ -120,7 +120,7 @@ impl Fake {
 
     pub(super) fn delivers(&self, text: &str, key: u64) {
         let message = Message::new(text.to_owned()).with_message_id(text).unwrap();
-        self.happens(TransportEvent::Message { message, delivery: Delivery { generation: 1, key } });
+        self.happens(TransportEvent::Message { message, input: None, delivery: Delivery { generation: 1, key } });
     }
 
     /// The calls since the last look, without the slices.
