@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use iothub_core::{
     Capabilities, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness, Registration,
-    Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported, limits,
+    Slot, Submit, Transport, TransportEvent, TransportOption, Trust, Unsupported, limits,
 };
 use iothub_net::Connect;
 
@@ -113,6 +113,10 @@ impl Transport for MqttTransport {
 
     fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
         self.options.set(option, self.capabilities.name)
+    }
+
+    fn set_trust(&mut self, _: Slot, trust: &Trust) -> Result<(), CreateError> {
+        self.connect.set_trust(trust)
     }
 
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {
