@@ -8,11 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
+use super::https::Https;
+use super::invoke::Invocations;
 use super::stats::Stats;
 use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
 use super::twin_sync::TwinSync;
 use crate::answers::{Answer, Answers};
+use crate::edge::{InvokeError, MethodResponse};
 use crate::event::{Event, EventQueue, Undelivered};
 use crate::identity::Identity;
 use crate::lane::Lane;
@@ -66,6 +69,8 @@ pub struct Outbox<K> {
     pub(super) awaits_slice: bool,
     pub(super) twin_requests: Lane<TwinRequest<K>, ()>,
     pub(super) twin_sync: TwinSync,
+    pub(super) invocations: Invocations<K>,
+    pub(super) https: Https,
     pub(super) answers: Arc<Answers>,
     pub(super) waiting_answers: VecDeque<Answer>,
     pub(super) submitted_answers: BTreeMap<OpId, Answer>,
@@ -92,6 +97,7 @@ pub(super) enum Due<K> {
     Confirmation(Completion<K, Result<(), Undelivered>>, Result<(), Undelivered>),
     Twin(Completion<K, Result<Twin, TwinError>>, Result<Twin, TwinError>),
     Reported(Completion<K, Result<Reported, TwinError>>, Result<Reported, TwinError>),
+    Invoked(Completion<K, Result<MethodResponse, InvokeError>>, Result<MethodResponse, InvokeError>),
 }
 
 impl<K> Outbox<K> {
@@ -200,6 +206,7 @@ impl<K> Outbox<K> {
                 self.twin_requests.release_confirmation(outcome.as_ref().map_or(0, |twin| twin.json().len()));
             }
             Event::ReportedState { .. } => self.twin_requests.release_confirmation(0),
+            Event::MethodInvoked { outcome, .. } => self.invocations.release(outcome),
             _ => {}
         }
         Some(event)
@@ -233,6 +240,7 @@ impl<K> Outbox<K> {
             self.tokens.next_duty_in(wall).and_then(|duty| now.checked_add(duty)),
             self.telemetry.next_expiry(),
             self.twin_deadline(),
+            self.invocations_deadline(Now { mono: now, wall }),
             self.transport.next_deadline(),
         ]
         .into_iter()
@@ -247,6 +255,7 @@ impl<K> Outbox<K> {
         if !self.connection.is_closed() {
             self.transport.readiness(out);
             self.tokens.readiness(out);
+            self.https.readiness(out);
         }
     }
 }
