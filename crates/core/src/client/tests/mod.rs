@@ -5,7 +5,9 @@ mod c2d;
 mod close;
 mod connection;
 mod create;
+mod edge;
 mod fake;
+mod invoke;
 mod methods;
 mod options;
 mod renewal;
@@ -35,11 +37,11 @@ fn names(from: &Receiver<(&'static str, Outcome)>) -> Vec<&'static str> {
 }
 
 /// The states of all status events that wait to be read.
-fn states(client: &mut DeviceClient) -> Vec<ConnectionState> {
+fn states<K>(client: &mut Client<K>) -> Vec<ConnectionState> {
     statuses(client).into_iter().map(|change| change.state).collect()
 }
 
-fn statuses(client: &mut DeviceClient) -> Vec<StatusChange> {
+fn statuses<K>(client: &mut Client<K>) -> Vec<StatusChange> {
     let mut changes = Vec::new();
     while let Some(event) = client.next_event() {
         if let Event::Status(change) = event {
