@@ -57,6 +57,14 @@ pub enum CreateError {
         /// Why not.
         detail: String,
     },
+    /// The transport carries one device only.
+    #[error(
+        "{transport} carries one device a connection and cannot be shared: give each client a transport of its own, or share one of AMQP or HTTP"
+    )]
+    NotShareable {
+        /// Which transport.
+        transport: &'static str,
+    },
     /// The transport was not compiled in.
     #[error("the transport `{protocol}` is not compiled in: build with `--features {protocol}`")]
     NotCompiledIn {

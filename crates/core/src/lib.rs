@@ -23,8 +23,10 @@ mod message;
 mod method;
 mod options;
 mod platform;
+mod pnp;
 mod retry;
 mod secret;
+mod shared_transport;
 mod signer;
 mod status;
 mod system_property;
@@ -47,10 +49,15 @@ pub use identity::Identity;
 pub use incoming::IncomingMessage;
 pub use message::{Message, MessageError};
 pub use method::MethodRequest;
-pub use options::{ClientOption, OptionError, TransportOption};
+pub use options::{C_OPTIONS, ClientOption, OptionError, OptionVerdict, TransportOption};
 pub use platform::{Now, Platform, Readiness};
+pub use pnp::{
+    Acknowledgement, JsonText, PropertyError, PropertyKind, PropertyName, PropertyValueError, ReportedProperties,
+    TwinProperties, TwinPropertiesError, TwinProperty,
+};
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
+pub use shared_transport::SharedTransport;
 pub use signer::{CertificateSigner, SasSigner, SignError, SignatureScheme};
 pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
 pub use system_property::{SECURITY_INTERFACE, SystemProperty};

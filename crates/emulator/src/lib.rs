@@ -47,12 +47,15 @@ mod handle;
 pub(crate) mod hub;
 mod message;
 mod method;
+mod module;
 pub(crate) mod mqtt;
 mod offline;
 mod record;
+mod routes;
 mod server;
 mod shared;
 pub(crate) mod tls;
+mod who;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
@@ -65,5 +68,7 @@ pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
+pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
+pub use who::Who;

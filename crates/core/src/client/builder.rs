@@ -11,6 +11,7 @@ use super::face::Face;
 use super::https::Https;
 use super::invoke::Invocations;
 use super::origin::{Origin, Origins};
+use super::sampling::Sampling;
 use super::tokens::{DEFAULT_LIFETIME, Tokens};
 use super::twin_requests::MAX_REQUESTS;
 use super::twin_sync::TwinSync;
@@ -241,6 +242,7 @@ impl<K: Face> ClientBuilder<K> {
                 due: VecDeque::new(),
                 events: EventQueue::default(),
                 last_id: 0,
+                sampling: Sampling::default(),
                 message_timeout: self.message_timeout,
                 last_message: None,
                 stats: Stats::default(),

@@ -14,6 +14,7 @@ mod methods;
 mod origin;
 mod outbox;
 mod renewal;
+mod sampling;
 mod settings;
 mod stats;
 mod telemetry;

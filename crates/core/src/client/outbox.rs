@@ -10,6 +10,7 @@ use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
 use super::https::Https;
 use super::invoke::Invocations;
+use super::sampling::Sampling;
 use super::stats::Stats;
 use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
@@ -81,6 +82,7 @@ pub struct Outbox<K> {
     pub(super) due: VecDeque<Due<K>>,
     pub(super) events: EventQueue,
     pub(super) last_id: u64,
+    pub(super) sampling: Sampling,
     pub(super) message_timeout: Option<Duration>,
     pub(super) last_message: Option<SystemTime>,
     pub(super) stats: Stats,

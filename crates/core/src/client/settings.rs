@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::outbox::Outbox;
+use super::sampling::Sampling;
 use crate::create_error::CreateError;
 use crate::credential::{Credential, CredentialError};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
@@ -59,6 +60,8 @@ impl<K> Outbox<K> {
         }
         self.tokens.replace_credential(credential);
         self.renewal_wanted = true;
+        // For a connection that waits for a token of the old one.
+        self.awaits_slice = true;
         self.connection.reconnect();
         Ok(())
     }
@@ -90,6 +93,11 @@ impl<K> Outbox<K> {
                 return range("retry_max_delay_secs", delay, "at least the retry interval");
             }
             ClientOption::RetryMaxDelay(delay) => self.connection.adjust_retry(retry.with_max_delay(delay)),
+            ClientOption::DiagnosticSampling { percent } if percent > 100 => {
+                let (option, value) = ("diag_sampling_percentage", format!("{percent} %"));
+                return Err(OptionError::Range { option, value, allowed: "from 0 to 100" });
+            }
+            ClientOption::DiagnosticSampling { percent } => self.sampling = Sampling::new(percent),
             ClientOption::Transport(option) => self.transport.set_option(&option)?,
         }
         Ok(())

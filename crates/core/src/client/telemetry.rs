@@ -63,12 +63,16 @@ impl<K> Outbox<K> {
         message: Message,
         confirm: Confirm<K, Result<(), Undelivered>>,
     ) -> Result<OpId, Refused<Message>> {
-        if let Err(reason) = self.admit(&message) {
+        let now = self.platform.now();
+        let sampled = self.sampling.mark(&message, now.wall);
+        let sent = sampled.as_ref().unwrap_or(&message);
+        if let Err(reason) = self.admit(sent) {
             return Err(Refused { value: message, reason });
         }
+        self.sampling.advance();
         let id = self.fresh_id();
-        let expires = self.message_timeout.and_then(|timeout| lane::expiry(self.platform.now().mono, timeout));
-        self.telemetry.push(id, message, confirm, expires);
+        let expires = self.message_timeout.and_then(|timeout| lane::expiry(now.mono, timeout));
+        self.telemetry.push(id, sampled.unwrap_or(message), confirm, expires);
         self.stats.accepted += 1;
         Ok(id)
     }

@@ -99,9 +99,11 @@ impl Tokens {
         Ok(())
     }
 
-    /// Proves the identity otherwise from the next connection on.
+    /// Proves the identity otherwise from the next connection on; one that waits for its token takes it from here.
     pub(super) fn replace_credential(&mut self, credential: Credential) {
-        self.cancel();
+        if let (Some(_), Credential::Signer(signer)) = (self.awaited, &mut self.credential) {
+            signer.cancel();
+        }
         self.scope = scope(&credential, &self.identity);
         self.credential = credential;
         self.last = None;
@@ -116,23 +118,23 @@ impl Tokens {
     /// pending, the same token is asked for again.
     pub(super) fn poll_for_connection(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
         self.connection_ended();
-        let expiry = self.awaited.map_or(now.wall + self.lifetime, |awaited| awaited.expiry);
+        let fresh = Awaited { expiry: now.wall + self.lifetime, until: now.mono + SIGNER_TIMEOUT };
+        let Awaited { expiry, until } = self.awaited.take().unwrap_or(fresh);
         let token = match &mut self.credential {
             Credential::SharedAccessKey(key) => key.sign(&self.scope, expiry),
-            Credential::Signer(signer) => {
-                let until = self.awaited.map_or(now.mono + SIGNER_TIMEOUT, |awaited| awaited.until);
-                match signer.poll_sign(&text_to_sign(&self.scope, expiry), now, waker) {
-                    Poll::Ready(Ok(signature)) => token(&self.scope, expiry, &signature),
-                    Poll::Ready(Err(error)) => return self.not_signed(error.to_string()),
-                    Poll::Pending if until <= now.mono => {
-                        return self.not_signed(format!("no signature came within {} s", SIGNER_TIMEOUT.as_secs()));
-                    }
-                    Poll::Pending => {
-                        self.awaited = Some(Awaited { expiry, until });
-                        return Poll::Pending;
-                    }
+            Credential::Signer(signer) => match signer.poll_sign(&text_to_sign(&self.scope, expiry), now, waker) {
+                Poll::Ready(Ok(signature)) => token(&self.scope, expiry, &signature),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(NoToken::NotSigned { detail: error.to_string() })),
+                Poll::Pending if until <= now.mono => {
+                    signer.cancel();
+                    let detail = format!("no signature came within {} s", SIGNER_TIMEOUT.as_secs());
+                    return Poll::Ready(Err(NoToken::NotSigned { detail }));
                 }
-            }
+                Poll::Pending => {
+                    self.awaited = Some(Awaited { expiry, until });
+                    return Poll::Pending;
+                }
+            },
             Credential::SharedAccessSignature(signature) => {
                 let (expiry, token) = (signature.expiry(), signature.token().clone());
                 let left = expiry.duration_since(now.wall).unwrap_or_default();
@@ -146,7 +148,6 @@ impl Tokens {
             }
             Credential::X509(_) => return Poll::Ready(Ok(None)),
         };
-        self.awaited = None;
         self.expiry = Some(expiry);
         let life = expiry.duration_since(now.wall).unwrap_or_default();
         self.plan = Plan::Renew { at: now.wall + life.mul_f64(RENEW_AFTER) };
@@ -165,11 +166,6 @@ impl Tokens {
             Credential::Signer(signer) => signer.take_trust(),
             _ => None,
         }
-    }
-
-    fn not_signed(&mut self, detail: String) -> Poll<Result<Option<Secret>, NoToken>> {
-        self.cancel();
-        Poll::Ready(Err(NoToken::NotSigned { detail }))
     }
 
     /// Whether a connection waits for its token.
@@ -194,7 +190,7 @@ impl Tokens {
         }
     }
 
-    /// No connection waits for a token any more.
+    /// No connection waits for its token any more.
     pub(super) fn cancel(&mut self) {
         if let (Some(_), Credential::Signer(signer)) = (self.awaited.take(), &mut self.credential) {
             signer.cancel();

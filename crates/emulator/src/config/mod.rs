@@ -2,6 +2,7 @@
 
 mod choice;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::StartError;
+use crate::routes::Routes;
 
 pub use choice::{
     BadFilter, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
@@ -54,6 +56,13 @@ pub struct Config {
     #[serde(deserialize_with = "seconds")]
     pub(crate) c2d_ttl: Duration,
     pub(crate) c2d_queue_limit: usize,
+    pub(crate) edge_routes: BTreeMap<String, Vec<String>>,
+    /// `edge_routes`, understood.
+    #[serde(skip)]
+    pub(crate) routes: Routes,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) input_ttl: Duration,
+    pub(crate) input_queue_limit: usize,
     pub(crate) twin_qos: DeliveryQos,
     pub(crate) twin_arrays: bool,
     pub(crate) method_qos: DeliveryQos,
@@ -89,6 +98,10 @@ impl Default for Config {
             drop_unmatched: false,
             c2d_ttl: Duration::from_secs(3600),
             c2d_queue_limit: 50,
+            edge_routes: BTreeMap::new(),
+            routes: Routes::default(),
+            input_ttl: Duration::from_secs(7200),
+            input_queue_limit: 10_000,
             twin_qos: DeliveryQos::AtMostOnce,
             twin_arrays: true,
             method_qos: DeliveryQos::AtMostOnce,
@@ -274,6 +287,36 @@ impl Config {
         self
     }
 
+    /// Makes the device an Edge device: what its modules send goes where these routes lead, and nowhere else; its modules have inputs
+    /// (docs/hub-over-mqtt.md 6; E41). The device's own messages go to the hub as ever. Called again for the device, it adds routes.
+    ///
+    /// A route is in IoT Edge's own syntax, without conditions: `FROM <source> INTO <sink>`. Sources: `/messages/*`, `/messages/modules/*`,
+    /// `/messages/modules/<module>/*`, `/messages/modules/<module>/outputs/*`, `/messages/modules/<module>/outputs/<output>`. Sinks: `$upstream`, which is
+    /// the hub, and `BrokeredEndpoint("/modules/<module>/inputs/<input>")`. What is not understood is refused at the start.
+    ///
+    /// Default: no device is one. Then the hub is the cloud, where inputs and outputs mean nothing: an output is a property of the message, inputs may be
+    /// subscribed to, and nothing ever comes.
+    #[must_use]
+    pub fn with_edge_routes(mut self, device: &str, routes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let routes = routes.into_iter().map(|route| route.as_ref().to_owned());
+        self.edge_routes.entry(device.to_owned()).or_default().extend(routes);
+        self
+    }
+
+    /// The time to live of a message to an input. Default 2 h, as IoT Edge deploys it (docs/hub-over-mqtt.md 6).
+    #[must_use]
+    pub fn with_input_ttl(mut self, ttl: Duration) -> Self {
+        self.input_ttl = ttl;
+        self
+    }
+
+    /// How many input messages may be pending for a module; one more ends the connection that sends it. Default 10,000, the emulator's own limit, at most 16,000.
+    #[must_use]
+    pub fn with_input_queue_limit(mut self, limit: usize) -> Self {
+        self.input_queue_limit = limit;
+        self
+    }
+
     /// At which QoS twin replies and desired patches go out. Default [`DeliveryQos::AtMostOnce`]: a live log shows replies at QoS 0 (docs/hub-over-mqtt.md 12.2).
     #[must_use]
     pub fn with_twin_qos(mut self, qos: DeliveryQos) -> Self {
@@ -355,13 +398,15 @@ impl Config {
                 problem: format!("is {}; 1 to 100 are allowed", self.max_delivery_count),
             });
         }
-        if !(1..=16_000).contains(&self.c2d_queue_limit) {
-            // Packet ids of cloud-to-device messages are the low 14 bits of their sequence number.
-            return Err(StartError::Config {
-                field: "c2d_queue_limit",
-                problem: format!("is {}; 1 to 16000 are allowed", self.c2d_queue_limit),
-            });
+        // Packet ids of queued messages are the low 14 bits of their sequence number.
+        for (field, limit) in [("c2d_queue_limit", self.c2d_queue_limit), ("input_queue_limit", self.input_queue_limit)]
+        {
+            if !(1..=16_000).contains(&limit) {
+                return Err(StartError::Config { field, problem: format!("is {limit}; 1 to 16000 are allowed") });
+            }
         }
+        let routes = Routes::parse(&self.edge_routes);
+        self.routes = routes.map_err(|problem| StartError::Config { field: "edge_routes", problem })?;
         if self.log_limit == 0 {
             return Err(StartError::Config { field: "log_limit", problem: "is 0; allow at least 1 record".to_owned() });
         }

@@ -5,12 +5,15 @@ mod c2d;
 mod close;
 mod connection;
 mod create;
+mod credentials;
 mod edge;
 mod fake;
 mod invoke;
 mod methods;
+mod modules;
 mod options;
 mod renewal;
+mod shared;
 mod telemetry;
 mod twin;
 

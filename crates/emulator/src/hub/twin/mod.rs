@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Now, iso8601};
+use crate::hub::registry::Identity;
 use crate::record::TwinRecord;
 
 pub(crate) type Object = Map<String, Value>;
@@ -120,9 +121,10 @@ impl Twin {
         Ok(self.reported.version)
     }
 
-    pub(crate) fn record(&self, device: &str) -> TwinRecord {
+    pub(crate) fn record(&self, identity: &Identity) -> TwinRecord {
         TwinRecord {
-            device_id: device.to_owned(),
+            device_id: identity.device.clone(),
+            module_id: identity.module.clone(),
             etag: BASE64.encode(self.revision.to_be_bytes()),
             version: self.version,
             tags: Value::Object(self.tags.clone()),
