@@ -48,7 +48,7 @@ const MAX_DETAIL: usize = 200;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct MethodInvocation {
-    name: String,
+    name: Box<str>,
     payload: Bytes,
     response_timeout: Duration,
     connect_timeout: Duration,
@@ -60,7 +60,7 @@ impl MethodInvocation {
     /// A name has 1 to 100 characters.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            name: name.into().into_boxed_str(),
             payload: Bytes::from_static(b"null"),
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
             connect_timeout: Duration::ZERO,
@@ -113,13 +113,11 @@ impl MethodInvocation {
         }
         json::read::<IgnoredAny>(&self.payload).map_err(InvocationError::NotJson)?;
         let whole = |timeout: Duration| (timeout.subsec_nanos() == 0).then_some(timeout.as_secs());
-        if !whole(self.response_timeout).is_some_and(|seconds| RESPONSE_TIMEOUTS.contains(&seconds)) {
-            let allowed = "from 5 s to 300 s, in whole seconds";
-            return Err(InvocationError::Timeout { which: "response", given: self.response_timeout, allowed });
+        if whole(self.response_timeout).is_none_or(|seconds| !RESPONSE_TIMEOUTS.contains(&seconds)) {
+            return Err(InvocationError::ResponseTimeout(self.response_timeout));
         }
-        if !whole(self.connect_timeout).is_some_and(|seconds| seconds <= MAX_CONNECT_TIMEOUT) {
-            let allowed = "from 0 s to 300 s, in whole seconds";
-            return Err(InvocationError::Timeout { which: "connect", given: self.connect_timeout, allowed });
+        if whole(self.connect_timeout).is_none_or(|seconds| seconds > MAX_CONNECT_TIMEOUT) {
+            return Err(InvocationError::ConnectTimeout(self.connect_timeout));
         }
         Ok(())
     }
@@ -149,14 +147,12 @@ pub enum InvocationError {
         /// How many it may have.
         limit: usize,
     },
-    /// The id of the device or module cannot be one.
-    #[error("the {which} {problem}")]
-    Target {
-        /// Which id.
-        which: &'static str,
-        /// What is wrong.
-        problem: &'static str,
-    },
+    /// The id of the device cannot be one; the text says why.
+    #[error("the device id {0}")]
+    DeviceId(&'static str),
+    /// The id of the module cannot be one; the text says why.
+    #[error("the module id {0}")]
+    ModuleId(&'static str),
     /// The payload is too large.
     #[error("the method's payload has {size} bytes, the gateway takes {limit}")]
     PayloadTooLarge {
@@ -168,16 +164,12 @@ pub enum InvocationError {
     /// The payload is not JSON.
     #[error("the method's payload must be JSON: {0}")]
     NotJson(String),
-    /// A time-out is out of range.
-    #[error("the {which} time-out is {given:?}; it must be {allowed}")]
-    Timeout {
-        /// Which one.
-        which: &'static str,
-        /// What it is.
-        given: Duration,
-        /// What is allowed.
-        allowed: &'static str,
-    },
+    /// The response time-out is out of range.
+    #[error("the response time-out is {0:?}; it must be from 5 s to 300 s, in whole seconds")]
+    ResponseTimeout(Duration),
+    /// The connect time-out is out of range.
+    #[error("the connect time-out is {0:?}; it must be from 0 s to 300 s, in whole seconds")]
+    ConnectTimeout(Duration),
 }
 
 /// What the target of a call answered.
@@ -263,12 +255,11 @@ impl Item for Invocation {
 
 impl Invocation {
     pub(crate) fn check(&self) -> Result<(), InvocationError> {
-        let wrong = |which, problem| Err(InvocationError::Target { which, problem });
         if let Some(problem) = segment_problem(&self.device) {
-            return wrong("device id", problem);
+            return Err(InvocationError::DeviceId(problem));
         }
         if let Some(problem) = self.module.as_deref().and_then(segment_problem) {
-            return wrong("module id", problem);
+            return Err(InvocationError::ModuleId(problem));
         }
         self.method.check()
     }
@@ -297,7 +288,7 @@ impl Invocation {
         let MethodInvocation { name, payload, response_timeout, connect_timeout } = &self.method;
         let mut body = format!(
             r#"{{"methodName":{},"responseTimeoutInSeconds":{},"connectTimeoutInSeconds":{},"payload":"#,
-            serde_json::Value::from(name.as_str()),
+            serde_json::Value::from(&**name),
             response_timeout.as_secs(),
             connect_timeout.as_secs(),
         )
@@ -408,20 +399,18 @@ mod tests {
         let large = format!("\"{}\"", "x".repeat(MAX_METHOD_PAYLOAD));
         assert!(matches!(error(call().with_payload(large)), InvocationError::PayloadTooLarge { .. }));
         for wrong in [seconds(4), seconds(301), Duration::from_millis(5500)] {
-            let error = error(call().with_response_timeout(wrong));
-            assert!(matches!(error, InvocationError::Timeout { which: "response", .. }), "{error}");
+            assert_eq!(error(call().with_response_timeout(wrong)), InvocationError::ResponseTimeout(wrong));
         }
         for wrong in [seconds(301), Duration::from_millis(500)] {
-            let error = error(call().with_connect_timeout(wrong));
-            assert!(matches!(error, InvocationError::Timeout { which: "connect", .. }), "{error}");
+            assert_eq!(error(call().with_connect_timeout(wrong)), InvocationError::ConnectTimeout(wrong));
         }
         for wrong in ["", ".", "..", "a/b", "a b"] {
             let to = |device: &str, module: Option<&str>| {
                 let (device, module) = (device.to_owned(), module.map(str::to_owned));
                 Invocation { device, module, method: call() }.check().unwrap_err()
             };
-            assert!(matches!(to(wrong, None), InvocationError::Target { which: "device id", .. }));
-            assert!(matches!(to("d", Some(wrong)), InvocationError::Target { which: "module id", .. }));
+            assert!(matches!(to(wrong, None), InvocationError::DeviceId(_)));
+            assert!(matches!(to("d", Some(wrong)), InvocationError::ModuleId(_)));
         }
     }
 

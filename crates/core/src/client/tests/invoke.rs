@@ -35,9 +35,8 @@ fn call() -> MethodInvocation {
 
 fn outcome(client: &mut ModuleClient) -> (OpId, Result<MethodResponse, InvokeError>) {
     loop {
-        match client.next_event().expect("an outcome") {
-            Event::MethodInvoked { id, outcome } => return (id, outcome),
-            _ => {}
+        if let Event::MethodInvoked { id, outcome } = client.next_event().expect("an outcome") {
+            return (id, outcome);
         }
     }
 }
