@@ -160,7 +160,7 @@ pub enum HubError {
     InvalidTwin {
         /// The device, or `device/module`.
         device: String,
-        /// `tags` or `desired properties`.
+        /// `tags`, `desired properties` or `reported properties`.
         section: &'static str,
         /// Which rule it breaks.
         problem: String,

@@ -22,16 +22,21 @@
 //!
 //! # What it does as the real hub, and what not
 //!
-//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
+//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E50; `contract.txt` lists each with its test.
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
-//! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods. A module identity is
-//! unknown. There is no throttling and no quota but those that are injected, and a stored session does not expire.
+//! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods; a module has the same but
+//! for its messages, which come to inputs, and only if its device has routes ([`Config::with_edge_routes`]). There is no
+//! throttling and no quota but those that are injected, and a stored session does not expire.
 //!
 //! # Inside
 //!
 //! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
 //! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
 //! are its own, so that a mistake cannot agree with itself on both sides.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod activity;
 pub(crate) mod auth;

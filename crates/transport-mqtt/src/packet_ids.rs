@@ -95,13 +95,19 @@ mod tests {
         assert_eq!(ids.take(), None);
     }
     #[test]
-    fn what_is_kept_is_what_lies_between_the_oldest_in_use_and_the_newest() {
+    fn a_window_moves_over_all_identifiers_without_taking_one_twice_and_little_is_kept() {
         let mut ids = PacketIds::default();
-        for round in 0..2_000 {
-            let taken = [(); 100].map(|()| ids.take().unwrap());
-            assert!(ids.used.len() <= 3, "{} words in round {round}", ids.used.len());
-            taken.into_iter().for_each(|id| ids.give_back(id));
+        let mut window: VecDeque<u16> = (0..100).map(|_| ids.take().unwrap()).collect();
+        for step in 0..200_000 {
+            let id = ids.take().unwrap();
+            assert!(!window.contains(&id), "{id} is in use, step {step}");
+            window.push_back(id);
+            // Nearly in order, as acknowledgements come.
+            let at = step % 3;
+            ids.give_back(window.remove(at).unwrap());
+            assert!(ids.used.len() <= 4, "{} words, step {step}", ids.used.len());
         }
+        window.into_iter().for_each(|id| ids.give_back(id));
         assert!(ids.used.is_empty());
     }
 

@@ -5,6 +5,7 @@ use iothub_core::{Message, SystemProperty};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::string::string_regex;
 
 use crate::topic::{Topics, message_from_bag};
 
@@ -13,7 +14,8 @@ fn messages() -> impl Strategy<Value = Message> {
     use SystemProperty::*;
     let system =
         vec![MessageId, ContentType, CreationTime, OutputName, DiagnosticTime, UserId, Ack, ConnectionModuleId];
-    let text = || prop_oneof!["[ -~]{0,8}", vec(any::<char>(), 0..8).prop_map(String::from_iter)];
+    let text =
+        || prop_oneof![string_regex("[ -~]{0,8}").unwrap(), vec(any::<char>(), 0..8).prop_map(String::from_iter)];
     let names = text().prop_filter("it is the hub's", |name| !name.starts_with("$."));
     (vec((select(system), text()), 0..4), vec((names, text()), 0..4)).prop_map(|(system, properties)| {
         let mut message = Message::new("x");
@@ -47,7 +49,9 @@ proptest! {
     }
 
     #[test]
-    fn what_was_read_from_any_bag_is_sent_on_as_it_is(bag in "([a$.%=&/+#é]|%[0-9A-Fa-f]{2}|%24\\.(mid|to|diagctx)=){0,12}") {
+    fn what_was_read_from_any_bag_is_sent_on_as_it_is(
+        bag in string_regex("([a$.%=&/+#é]|%[0-9A-Fa-f]{2}|%24\\.(mid|to|diagctx)=){0,12}").unwrap(),
+    ) {
         let message = message_from_bag(&bag, Bytes::from_static(b"x"));
         prop_assert_eq!(received(&sent(&message)), message);
     }

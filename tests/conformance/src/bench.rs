@@ -3,8 +3,11 @@
 use std::ops::Deref;
 use std::time::{Duration, SystemTime};
 
-use iothub_core::{ClientBuilder, Device, DeviceClient, Disposition, Endpoint, RetryConfig, Trust};
-use iothub_emulator::{Config, Emulator, Fault, Hub};
+use iothub_core::{
+    Capabilities, ClientBuilder, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module, ModuleClient,
+    RetryConfig, Trust,
+};
+use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
 use crate::clock::Clock;
 use crate::program::Program;
@@ -73,7 +76,7 @@ impl<'a> Bench<'a> {
     ) -> Program {
         let builder = options(self.builder(&self.connection_string));
         let client = builder.build(&*self.subject.provider(&settings)).expect("the client's options are in order");
-        Program::new(client, self.hub())
+        Program::new(client, self.hub(), DEVICE.into())
     }
 
     /// A program whose clock can be moved, with options of the client.
@@ -87,21 +90,48 @@ impl<'a> Bench<'a> {
         (program, clock)
     }
 
-    /// A client's options: the hub's certificate is trusted, and retries are as quick as they may be, and exact.
+    /// A program that runs as a module of the device, which the hub has already; nothing is on the wire yet.
+    pub(crate) fn start_module(&self, module: &'static str) -> Program<Module> {
+        let identity = self.module(DEVICE, module).expect("the module is registered");
+        let builder = ModuleClient::builder(&self.reachable(identity.connection_string()));
+        self.run(self.options(builder), (DEVICE, module).into())
+    }
+
+    /// A program with these options of the client.
+    pub(crate) fn run<K: Face>(&self, builder: ClientBuilder<K>, who: Who<'static>) -> Program<K> {
+        let client = builder.build(&*self.subject.provider(&Settings::default()));
+        Program::new(client.expect("the client's options are in order"), self.hub(), who)
+    }
+
+    /// A client's options for this connection string.
     pub(crate) fn builder(&self, connection_string: &str) -> ClientBuilder<Device> {
+        self.options(DeviceClient::builder(connection_string))
+    }
+
+    /// The hub's certificate is trusted, and retries are as quick as they may be, and exact.
+    pub(crate) fn options<K: Face>(&self, builder: ClientBuilder<K>) -> ClientBuilder<K> {
         let retry = RetryConfig::default()
             .with_initial_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_millis(400))
             .with_jitter(0.0);
-        DeviceClient::builder(connection_string).trusted_certs(self.ca_pem()).retry_policy(retry)
+        builder.trusted_certs(self.ca_pem()).retry_policy(retry)
     }
 
     /// Whether the transport has this answer to a message.
     pub(crate) fn can(&self, disposition: Disposition) -> bool {
+        self.capabilities().dispositions.contains(&disposition)
+    }
+
+    /// Whether the transport has this feature: without it, the behaviour does not apply.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.capabilities().features.contains(&feature)
+    }
+
+    fn capabilities(&self) -> Capabilities {
         let mut endpoint = Endpoint::new(self.host_name());
         endpoint.trust = Trust::Pem(self.ca_pem());
         let transport = self.subject.provider(&Settings::default()).transport(&endpoint).expect("a transport");
-        transport.capabilities().dispositions.contains(&disposition)
+        transport.capabilities().clone()
     }
 
     /// Injects the fault. `false` if it cannot happen on this transport: then the behaviour does not apply.
@@ -109,6 +139,15 @@ impl<'a> Bench<'a> {
         let applies = self.subject.knows(&fault);
         if applies {
             self.inject(fault);
+        }
+        applies
+    }
+
+    /// The same for one connection among several.
+    pub(crate) fn can_inject_for(&self, who: (&str, &str), fault: Fault) -> bool {
+        let applies = self.subject.knows(&fault);
+        if applies {
+            self.inject_for(who, fault);
         }
         applies
     }

@@ -1,6 +1,10 @@
 //! Who may connect, and what those hear who may not. The hub's record has the true reason; the client's text only what
 //! the hub lets it know.
 
+mod replaced;
+
+pub(crate) use replaced::*;
+
 use std::time::{Duration, SystemTime};
 
 use iothub_core::{
@@ -282,7 +286,7 @@ pub(crate) fn a_device_id_may_have_every_character_that_is_allowed(subject: &dyn
     let connection_string = bench.reachable(device.connection_string());
     let provider = subject.provider(&Settings::default());
     let client = bench.builder(&connection_string).build(&*provider).expect("the id is allowed");
-    let mut program = Program::new(client, bench.hub());
+    let mut program = Program::new(client, bench.hub(), DEVICE.into());
     program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.deliver("up");
     bench.send_c2d(id, C2dMessage::new("down")).expect("the queue has room");

@@ -56,6 +56,7 @@ mod close;
 mod confirmation;
 mod credentials;
 mod methods;
+mod modules;
 mod options;
 mod program;
 mod reconnect;

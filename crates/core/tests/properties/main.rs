@@ -9,8 +9,14 @@ mod connection_strings;
 mod options;
 mod pnp;
 
+use proptest::string::{RegexGeneratorStrategy, string_regex};
 use proptest::test_runner::Config;
 
 fn ten_thousand() -> Config {
     Config::with_cases(10_000)
+}
+
+/// Texts that match. (A bare pattern is a strategy too, but one that is parsed anew for every text.)
+fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
+    string_regex(pattern).unwrap()
 }

@@ -1,6 +1,7 @@
 //! The settings of a hub. What the real hub does for certain is not a setting; where it is not certain, the default names its source.
 
 mod choice;
+mod edge;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +29,7 @@ pub use choice::{
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub(crate) host_names: Vec<String>,
+    pub(crate) gateway_host_names: Vec<String>,
     pub(crate) mqtt_address: SocketAddr,
     #[serde(skip)]
     pub(crate) manual_clock: Option<SystemTime>,
@@ -77,6 +79,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             host_names: Vec::new(),
+            gateway_host_names: Vec::new(),
             mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             manual_clock: None,
             sas_grace: Duration::from_secs(600),
@@ -287,36 +290,6 @@ impl Config {
         self
     }
 
-    /// Makes the device an Edge device: what its modules send goes where these routes lead, and nowhere else; its modules have inputs
-    /// (docs/hub-over-mqtt.md 6; E41). The device's own messages go to the hub as ever. Called again for the device, it adds routes.
-    ///
-    /// A route is in IoT Edge's own syntax, without conditions: `FROM <source> INTO <sink>`. Sources: `/messages/*`, `/messages/modules/*`,
-    /// `/messages/modules/<module>/*`, `/messages/modules/<module>/outputs/*`, `/messages/modules/<module>/outputs/<output>`. Sinks: `$upstream`, which is
-    /// the hub, and `BrokeredEndpoint("/modules/<module>/inputs/<input>")`. What is not understood is refused at the start.
-    ///
-    /// Default: no device is one. Then the hub is the cloud, where inputs and outputs mean nothing: an output is a property of the message, inputs may be
-    /// subscribed to, and nothing ever comes.
-    #[must_use]
-    pub fn with_edge_routes(mut self, device: &str, routes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let routes = routes.into_iter().map(|route| route.as_ref().to_owned());
-        self.edge_routes.entry(device.to_owned()).or_default().extend(routes);
-        self
-    }
-
-    /// The time to live of a message to an input. Default 2 h, as IoT Edge deploys it (docs/hub-over-mqtt.md 6).
-    #[must_use]
-    pub fn with_input_ttl(mut self, ttl: Duration) -> Self {
-        self.input_ttl = ttl;
-        self
-    }
-
-    /// How many input messages may be pending for a module; one more ends the connection that sends it. Default 10,000, the emulator's own limit, at most 16,000.
-    #[must_use]
-    pub fn with_input_queue_limit(mut self, limit: usize) -> Self {
-        self.input_queue_limit = limit;
-        self
-    }
-
     /// At which QoS twin replies and desired patches go out. Default [`DeliveryQos::AtMostOnce`]: a live log shows replies at QoS 0 (docs/hub-over-mqtt.md 12.2).
     #[must_use]
     pub fn with_twin_qos(mut self, qos: DeliveryQos) -> Self {
@@ -378,13 +351,12 @@ impl Config {
         if self.host_names.is_empty() {
             self.host_names.push("localhost".to_owned());
         }
-        if let Some(name) =
-            self.host_names.iter().find(|name| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']))
-        {
-            return Err(StartError::Config {
-                field: "host_names",
-                problem: format!("'{name}' is neither a DNS name nor an IP address"),
-            });
+        for (field, names) in [("host_names", &self.host_names), ("gateway_host_names", &self.gateway_host_names)] {
+            let bad = |name: &&String| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']);
+            if let Some(name) = names.iter().find(bad) {
+                let problem = format!("'{name}' is neither a DNS name nor an IP address");
+                return Err(StartError::Config { field, problem });
+            }
         }
         if !(1..=5).contains(&self.refusal_code) {
             return Err(StartError::Config {

@@ -49,7 +49,7 @@ impl Hub {
         self.facts.host_names.first().cloned().unwrap_or_default()
     }
 
-    /// All host names: those in the certificate.
+    /// All host names of the hub: the certificate has them, and tokens are for one of them.
     #[must_use]
     pub fn host_names(&self) -> Vec<String> {
         self.facts.host_names.clone()

@@ -50,6 +50,15 @@ impl Hub {
         self.change(|hub, _| hub.patch_tags(&identity, patch))
     }
 
+    /// Merges a patch into the reported properties, as if the device or module had sent it, and gives their new version. No back end of a real hub can.
+    ///
+    /// # Errors
+    /// [`HubError::DeviceNotFound`], [`HubError::ModuleNotFound`], [`HubError::InvalidTwin`].
+    pub fn patch_reported<'a>(&self, who: impl Into<Who<'a>>, patch: Value) -> Result<u64, HubError> {
+        let identity = Identity::from(who.into());
+        self.change(|hub, now| hub.patch_reported(&identity, patch, now))
+    }
+
     /// Waits until the reported properties of the device, or of the module, are so, and gives its twin. Who does not exist has none.
     ///
     /// # Errors

@@ -35,6 +35,13 @@ impl HubState {
         self.twins.get_mut(identity).map(|twin| twin.report(body, arrays, now))
     }
 
+    pub(crate) fn patch_reported(&mut self, identity: &Identity, patch: Value, now: Now) -> Result<u64, HubError> {
+        let arrays = self.config.twin_arrays;
+        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(identity))?;
+        let version = twin.patch_reported(patch, arrays, now);
+        version.map_err(|problem| invalid(identity, "reported properties", problem))
+    }
+
     fn change_desired(
         &mut self,
         identity: &Identity,

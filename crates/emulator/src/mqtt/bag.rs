@@ -28,12 +28,10 @@ const SYSTEM: [(&str, &str); 16] = [
     ("$.ifid", "iothub-interface-id"),
     ("$.schema", "iothub-message-schema"),
     ("$.diagid", "Diagnostic-Id"),
-    (TRACE, "Correlation-Context"),
+    ("$.diagctx", "Correlation-Context"),
     ("iothub-ack", "iothub-ack"),
     ("iothub-operation", "iothub-operation"),
 ];
-/// The system property whose value is encoded once more.
-const TRACE: &str = "$.diagctx";
 /// System properties that only the hub sets: a device's claim is ignored, the stamp says who it is.
 const SENDER: [&str; 2] = ["$.cdid", "$.cmid"];
 
@@ -56,12 +54,7 @@ impl Bag {
                 None => (unescape(pair), None),
             };
             if let Some((_, record_name)) = SYSTEM.iter().find(|(wire, _)| *wire == name) {
-                let mut value = value.unwrap_or_default();
-                if name == TRACE {
-                    // Its value is a list that was encoded before the bag was (docs/hub-over-mqtt.md 2.3).
-                    value = unescape(&value);
-                }
-                let earlier = bag.system.insert((*record_name).to_owned(), value);
+                let earlier = bag.system.insert((*record_name).to_owned(), value.unwrap_or_default());
                 if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
                     return Err(record_name);
                 }

@@ -111,6 +111,11 @@ impl Twin {
     /// Merges what a device reports and gives the new version. The error says what is wrong with it; then nothing has changed.
     pub(crate) fn report(&mut self, body: &[u8], arrays: bool, now: Now) -> Result<u64, String> {
         let patch = serde_json::from_slice(body).map_err(|error| format!("the patch is not JSON: {error}"))?;
+        self.patch_reported(patch, arrays, now)
+    }
+
+    /// Merges into the reported properties and gives their new version. The error says what is wrong with the patch; then nothing has changed.
+    pub(crate) fn patch_reported(&mut self, patch: Value, arrays: bool, now: Now) -> Result<u64, String> {
         let patch = rules::checked(patch, arrays)?;
         let merged = merge::merged(&self.reported.properties, &patch);
         rules::check_size(&self.reported.properties, &merged, MAX_PROPERTIES)?;
