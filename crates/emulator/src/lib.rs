@@ -61,6 +61,7 @@ mod server;
 mod shared;
 pub(crate) mod tls;
 mod who;
+mod workload;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
@@ -77,3 +78,4 @@ pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
 pub use who::Who;
+pub use workload::{EdgeRequest, EdgeRuntime};
