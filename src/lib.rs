@@ -54,7 +54,7 @@ mod protocol;
 pub use iothub_core::*;
 #[cfg(feature = "https")]
 pub use iothub_https::Https;
-pub use iothub_net::Resolve;
+pub use iothub_net::{Resolve, SystemPlatform};
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
 pub use protocol::{Protocol, UnknownProtocol};

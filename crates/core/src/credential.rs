@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_of_the_reference_is_reproduced() {
+    fn invariant_9_the_token_of_the_reference_is_reproduced() {
         let key = SharedAccessKey::from_base64(&Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")).unwrap();
         let expiry = UNIX_EPOCH + Duration::from_millis(1_700_003_600_999);
         let token = key.sign("contoso.azure-devices.net/devices/dev-1", expiry);

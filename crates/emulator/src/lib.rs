@@ -50,6 +50,7 @@ mod faults;
 pub(crate) mod guid;
 mod handle;
 pub(crate) mod hub;
+mod local;
 mod message;
 mod method;
 mod module;
@@ -72,6 +73,10 @@ pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
 pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
+pub use local::{
+    LocalConnection, LocalDelivery, LocalError, LocalEvent, LocalFeature, LocalLogin, LocalLoginError, LocalMessage,
+    LocalMethod, LocalTelemetry, LocalTwinAnswer,
+};
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
 pub use module::Module;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use iothub_core::{
     Capabilities, ClientBuilder, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module, ModuleClient,
-    RetryConfig, Trust,
+    Provider, RetryConfig, Trust,
 };
 use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
@@ -51,7 +51,10 @@ impl<'a> Bench<'a> {
 
     /// The hub's port is not the standard one, so the connection string names it, as for a gateway.
     pub(crate) fn reachable(&self, connection_string: &str) -> String {
-        format!("{connection_string};GatewayHostName={}:{}", self.host_name(), self.port())
+        match self.subject.address(self) {
+            Some(address) => format!("{connection_string};GatewayHostName={}:{}", self.host_name(), address.port()),
+            None => connection_string.to_owned(),
+        }
     }
 
     /// A handle of the hub, for a program.
@@ -60,7 +63,12 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.subject.address(self).port()
+        self.subject.address(self).expect("a behaviour about addresses is for transports that have them").port()
+    }
+
+    /// The transport under test, for this hub.
+    pub(crate) fn provider(&self, settings: &Settings) -> Box<dyn Provider> {
+        self.subject.provider(self, settings)
     }
 
     /// A program that runs as the device; nothing is on the wire yet.
@@ -75,7 +83,7 @@ impl<'a> Bench<'a> {
         options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
     ) -> Program {
         let builder = options(self.builder(&self.connection_string));
-        let client = builder.build(&*self.subject.provider(&settings)).expect("the client's options are in order");
+        let client = builder.build(&*self.provider(&settings)).expect("the client's options are in order");
         Program::new(client, self.hub(), DEVICE.into())
     }
 
@@ -85,7 +93,7 @@ impl<'a> Bench<'a> {
         options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
     ) -> (Program, Clock) {
         let clock = Clock::default();
-        let platform = self.subject.provider(&Settings::default()).platform().expect("a platform");
+        let platform = self.provider(&Settings::default()).platform().expect("a platform");
         let program = self.start_with(Settings::default(), |builder| options(builder).platform(clock.of(platform)));
         (program, clock)
     }
@@ -99,7 +107,7 @@ impl<'a> Bench<'a> {
 
     /// A program with these options of the client.
     pub(crate) fn run<K: Face>(&self, builder: ClientBuilder<K>, who: Who<'static>) -> Program<K> {
-        let client = builder.build(&*self.subject.provider(&Settings::default()));
+        let client = builder.build(&*self.provider(&Settings::default()));
         Program::new(client.expect("the client's options are in order"), self.hub(), who)
     }
 
@@ -130,7 +138,7 @@ impl<'a> Bench<'a> {
     fn capabilities(&self) -> Capabilities {
         let mut endpoint = Endpoint::new(self.host_name());
         endpoint.trust = Trust::Pem(self.ca_pem());
-        let transport = self.subject.provider(&Settings::default()).transport(&endpoint).expect("a transport");
+        let transport = self.provider(&Settings::default()).transport(&endpoint).expect("a transport");
         transport.capabilities().clone()
     }
 

@@ -1,6 +1,12 @@
 //! The list of all behaviours, and what is made of it: a table, and one test each.
 
-use crate::subject::Subject;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use iothub_core::Provider;
+use iothub_emulator::{Fault, Hub};
+
+use crate::subject::{Settings, Subject};
 
 /// Something that every transport must do.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +15,19 @@ pub struct Behaviour {
     /// Its name, with the concern that it belongs to: `telemetry::an_empty_payload_arrives`.
     pub name: &'static str,
     check: fn(&dyn Subject),
+}
+
+/// What became of a behaviour that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The transport does it.
+    Holds,
+    /// It is about a fault that cannot happen on the transport.
+    DoesNotApply {
+        /// The fault.
+        fault: Fault,
+    },
 }
 
 impl Behaviour {
@@ -23,17 +42,82 @@ impl Behaviour {
     /// # Panics
     ///
     /// If the transport does not do it. What client and hub saw is printed before.
-    pub fn check(&self, subject: &dyn Subject) {
-        (self.check)(subject);
+    pub fn check(&self, subject: &dyn Subject) -> Verdict {
+        let asked = Asked { subject, unknown: RefCell::new(None) };
+        (self.check)(&asked);
+        asked.unknown.into_inner().map_or(Verdict::Holds, |fault| Verdict::DoesNotApply { fault })
+    }
+
+    /// As [`check`](Self::check), and whether it applies is what the subject says.
+    ///
+    /// # Panics
+    ///
+    /// If the transport does not do it, or the subject is wrong about it.
+    pub fn verify(&self, subject: &dyn Subject) {
+        let is_named = subject.not_applicable().contains(&self.name);
+        match self.check(subject) {
+            Verdict::Holds => assert!(!is_named, "{} applies: do not name it in `not_applicable`", self.name),
+            Verdict::DoesNotApply { fault } => {
+                assert!(is_named, "{} does not apply, without {fault:?}: name it in `not_applicable`", self.name);
+            }
+        }
+    }
+}
+
+/// A subject that is listened to: which fault a behaviour would have needed.
+struct Asked<'a> {
+    subject: &'a dyn Subject,
+    unknown: RefCell<Option<Fault>>,
+}
+
+impl Subject for Asked<'_> {
+    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider> {
+        self.subject.provider(hub, settings)
+    }
+
+    fn address(&self, hub: &Hub) -> Option<SocketAddr> {
+        self.subject.address(hub)
+    }
+
+    fn knows(&self, fault: &Fault) -> bool {
+        let knows = self.subject.knows(fault);
+        if !knows {
+            *self.unknown.borrow_mut() = Some(fault.clone());
+        }
+        knows
+    }
+
+    fn not_applicable(&self) -> &[&str] {
+        self.subject.not_applicable()
+    }
+
+    fn settles_in_order(&self) -> bool {
+        self.subject.settles_in_order()
+    }
+
+    fn marks_repeats(&self) -> bool {
+        self.subject.marks_repeats()
     }
 }
 
 /// Makes one test of each behaviour, in a module of the transport's name: `mqtt::telemetry::an_empty_payload_arrives`.
 ///
-/// The second argument is an expression of a type that implements [`Subject`]; each test makes its own.
+/// The second argument is an expression of a type that implements [`Subject`]; each test makes its own. A third one names
+/// the concerns, for a transport that does not have all: `suite!(mine, Mine, [telemetry, c2d])`.
 #[macro_export]
 macro_rules! suite {
     ($transport:ident, $subject:expr) => {
+        $crate::__suite! { $transport, $subject, { $crate::__each_behaviour! { $crate::__every_concern } } }
+    };
+    ($transport:ident, $subject:expr, [$($concern:ident),+ $(,)?]) => {
+        $crate::__suite! { $transport, $subject, { $(concern! { $concern })+ } }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __suite {
+    ($transport:ident, $subject:expr, { $($tests:tt)* }) => {
         mod $transport {
             #[allow(unused_imports, reason = "the subject may be named by its full path")]
             use super::*;
@@ -43,23 +127,37 @@ macro_rules! suite {
                 $subject
             }
 
-            $crate::__each_behaviour! { $crate::__tests }
+            $crate::__each_behaviour! { $crate::__concerns }
+            $($tests)*
         }
     };
 }
 
-/// A test for each behaviour of the list.
+/// A macro of the module that it is used in: the tests of the concern that it is given.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __tests {
+macro_rules! __concerns {
     ($($concern:ident { $($behaviour:ident)* })*) => {
-        $(mod $concern {
-            $(#[test]
-            fn $behaviour() {
-                let name = concat!(stringify!($concern), "::", stringify!($behaviour));
-                $crate::Behaviour::named(name).expect("it is of the same list").check(&super::subject());
-            })*
-        })*
+        macro_rules! concern {
+            $(($concern) => {
+                mod $concern {
+                    $(#[test]
+                    fn $behaviour() {
+                        let name = concat!(stringify!($concern), "::", stringify!($behaviour));
+                        $crate::Behaviour::named(name).expect("it is of the same list").verify(&super::subject());
+                    })*
+                }
+            };)*
+        }
+    };
+}
+
+/// The tests of every concern, by the macro that [`__concerns`] makes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __every_concern {
+    ($($concern:ident { $($behaviour:ident)* })*) => {
+        $(concern! { $concern })*
     };
 }
 

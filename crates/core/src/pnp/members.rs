@@ -7,8 +7,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The mark of a component: this member with the value `c`.
-const MARK: &str = "__t";
+/// The mark of a component, as it is written.
+pub(super) const MARK: &str = r#""__t":"c""#;
+const MARK_NAME: &str = "__t";
+const MARK_VALUE: &str = "c";
 
 /// The members in the order of the text, repeated ones too.
 pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -26,9 +28,9 @@ impl<'a> Members<'a> {
 
     /// Whether they are a component's and not those of a value that happens to be an object.
     pub(super) fn are_of_a_component(&self) -> bool {
-        self.get(MARK)
+        self.get(MARK_NAME)
             .and_then(|value| serde_json::from_str::<String>(value.get()).ok())
-            .is_some_and(|mark| mark == "c")
+            .is_some_and(|mark| mark == MARK_VALUE)
     }
 
     /// The members without those of the hub, whose names begin with `$` (no other name may).
@@ -38,7 +40,7 @@ impl<'a> Members<'a> {
 
     /// The members of a component without those of the hub and the mark.
     pub(super) fn properties_of_component(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
-        self.properties().filter(|(name, _)| name != MARK)
+        self.properties().filter(|(name, _)| name != MARK_NAME)
     }
 }
 

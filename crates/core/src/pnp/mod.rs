@@ -5,7 +5,7 @@
 //! writable property is acknowledged by reporting it together with a status and a version. Nothing here touches the
 //! network; what is written here is sent with `send_reported_state`.
 //!
-//! - `reported`, `acknowledgement`: writing; `received`: reading; `command`: the names of methods
+//! - `reported`, `acknowledgement`: writing; `received`, `property`: reading; `command`: the names of methods
 //! - `name`: how properties are named; `members`: the members of an object; `json_text`: values given as text; `error`
 
 mod acknowledgement;
@@ -14,6 +14,7 @@ mod error;
 mod json_text;
 mod members;
 mod name;
+mod property;
 mod received;
 mod reported;
 
@@ -21,5 +22,6 @@ pub use acknowledgement::Acknowledgement;
 pub use error::{PropertyError, PropertyValueError, TwinPropertiesError};
 pub use json_text::JsonText;
 pub use name::PropertyName;
-pub use received::{PropertyKind, TwinProperties, TwinProperty};
+pub use property::{PropertyKind, TwinProperty};
+pub use received::TwinProperties;
 pub use reported::ReportedProperties;

@@ -1,15 +1,13 @@
 //! The properties that a twin, or a change of one, brings.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::slice;
 use std::vec;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::members::Members;
-use super::{PropertyName, PropertyValueError, TwinPropertiesError};
+use super::{PropertyKind, TwinPropertiesError, TwinProperty};
 use crate::json;
 use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 
@@ -21,9 +19,9 @@ use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 /// `null` with which a component is deleted.
 ///
 /// ```
-/// use iothub_core::{PropertyKind, ReportedProperties, TwinUpdate};
+/// use iothub_core::{Device, Outbox, PropertyKind, ReportedProperties, TwinUpdate};
 ///
-/// fn changed(update: &TwinUpdate, client: &mut iothub_core::DeviceClient) -> Result<(), Box<dyn std::error::Error>> {
+/// fn on_update(update: &TwinUpdate, outbox: &mut Outbox<Device>) -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut report = ReportedProperties::new();
 ///     for property in &update.properties()? {
 ///         match (property.kind(), property.component(), property.name()) {
@@ -37,7 +35,7 @@ use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 ///         }
 ///     }
 ///     if !report.is_empty() {
-///         client.send_reported_state(report)?;
+///         outbox.send_reported_state(report)?;
 ///     }
 ///     Ok(())
 /// }
@@ -48,32 +46,6 @@ use crate::twin::{DesiredPatch, Twin, TwinUpdate};
 pub struct TwinProperties<'a> {
     version: u64,
     properties: Vec<TwinProperty<'a>>,
-}
-
-/// A property of a twin.
-#[doc(alias = "IOTHUB_CLIENT_PROPERTY_PARSED")]
-#[doc(alias = "IoTHubClient_Properties_DeserializerProperty_Destroy")]
-#[derive(Clone)]
-pub struct TwinProperty<'a> {
-    component: Option<Cow<'a, str>>,
-    name: Cow<'a, str>,
-    value: &'a RawValue,
-    kind: PropertyKind,
-}
-
-/// Who wrote a property.
-#[doc(alias = "IOTHUB_CLIENT_PROPERTY_TYPE")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PropertyKind {
-    /// The back end, which waits for an acknowledgement: a desired property.
-    #[doc(alias = "IOTHUB_CLIENT_PROPERTY_TYPE_WRITABLE")]
-    Writable {
-        /// The version of the desired properties.
-        version: u64,
-    },
-    /// The device: this is what the hub has stored of its reports.
-    #[doc(alias = "IOTHUB_CLIENT_PROPERTY_TYPE_REPORTED_FROM_CLIENT")]
-    Reported,
 }
 
 impl TwinUpdate {
@@ -189,49 +161,6 @@ fn object<'a>(value: &'a RawValue, what: &'static str) -> Result<Members<'a>, Tw
     Members::of(value).ok_or(TwinPropertiesError::NotAnObject(what))
 }
 
-impl<'a> TwinProperty<'a> {
-    /// The component that it is part of; `None` for a property of the root.
-    pub fn component(&self) -> Option<&str> {
-        self.component.as_deref()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Who wrote it.
-    pub fn kind(&self) -> PropertyKind {
-        self.kind
-    }
-
-    /// The value: JSON text, as the hub sent it.
-    pub fn json(&self) -> &'a str {
-        self.value.get()
-    }
-
-    /// Whether the value is `null`: the property is deleted.
-    pub fn is_deleted(&self) -> bool {
-        self.json() == "null"
-    }
-
-    /// Reads the value.
-    ///
-    /// # Errors
-    ///
-    /// [`PropertyValueError`] if the value is not a `T`.
-    pub fn read<T: Deserialize<'a>>(&self) -> Result<T, PropertyValueError> {
-        serde_json::from_str(self.json()).map_err(|error| PropertyValueError {
-            property: PropertyName::from(self).to_string(),
-            problem: error.to_string(),
-        })
-    }
-
-    pub(super) fn raw(&self) -> &'a RawValue {
-        self.value
-    }
-}
-
 impl<'p, 'a> IntoIterator for &'p TwinProperties<'a> {
     type Item = &'p TwinProperty<'a>;
     type IntoIter = slice::Iter<'p, TwinProperty<'a>>;
@@ -256,17 +185,6 @@ impl fmt::Debug for TwinProperties<'_> {
         f.debug_struct("TwinProperties")
             .field("version", &self.version)
             .field("properties", &self.properties.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TwinProperty<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TwinProperty")
-            .field("component", &self.component)
-            .field("name", &self.name)
-            .field("kind", &self.kind)
-            .field("bytes", &self.json().len())
             .finish_non_exhaustive()
     }
 }

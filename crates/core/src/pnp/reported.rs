@@ -5,13 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::members::Members;
+use super::members::{MARK, Members};
 use super::{Acknowledgement, PropertyError, PropertyKind, PropertyName, TwinProperty};
 use crate::json;
 use crate::limits::MAX_TWIN_SECTION;
-
-/// The mark of a component, its first member.
-const MARK: &str = r#""__t":"c""#;
 
 /// A patch of the reported properties of a device model, of the root and of any number of components.
 ///
@@ -68,7 +65,8 @@ impl ReportedProperties {
     /// Reports the value of a property of the root (`"name"`) or of a component (`("component", "name")`).
     ///
     /// The value is whatever serializes to JSON, [`JsonText`](crate::JsonText) among it, and an [`Acknowledgement`] for a
-    /// property that the back end can write.
+    /// property that the back end can write. (Inside a larger value, a number that is not finite becomes `null`, as
+    /// `serde_json` has it.)
     ///
     /// # Errors
     ///
@@ -121,7 +119,7 @@ impl ReportedProperties {
         let PropertyKind::Writable { version } = property.kind() else {
             return Err(PropertyError::NotWritable(PropertyName::from(property).to_string()));
         };
-        self.set(property, Acknowledgement::new(property.raw(), status, version).with_description(description))
+        self.set(property, Acknowledgement::new(property.value, status, version).with_description(description))
     }
 
     /// The patch as JSON text.

@@ -55,9 +55,9 @@ pub enum Activity {
         clean_session: bool,
         /// The flag of CONNACK.
         session_present: bool,
-        /// Seconds, as in CONNECT.
+        /// Seconds, as in CONNECT; 0 on a local connection.
         keep_alive: u16,
-        /// The user name as sent.
+        /// The user name as sent; empty on a local connection.
         user_name: String,
         /// `api-version`, decoded.
         api_version: Option<String>,
@@ -74,7 +74,7 @@ pub enum Activity {
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
-        /// The CONNACK return code.
+        /// The CONNACK return code; 0 on a local connection, which has none.
         code: u8,
         /// What the hub knows and does not tell.
         why: RefusalReason,
@@ -219,6 +219,24 @@ pub enum Activity {
         connection: ConnectionId,
         /// The input.
         input: String,
+        /// The message id.
+        message_id: String,
+    },
+    /// The device gave a cloud-to-device or input message back, to be sent again. Not possible over MQTT.
+    MessageAbandoned {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// The device rejected a cloud-to-device or input message. Not possible over MQTT.
+    MessageRejected {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
         /// The message id.
         message_id: String,
     },
@@ -379,6 +397,8 @@ impl Activity {
             | Self::C2dAcked { at, connection, .. }
             | Self::InputSent { at, connection, .. }
             | Self::InputAcked { at, connection, .. }
+            | Self::MessageAbandoned { at, connection, .. }
+            | Self::MessageRejected { at, connection, .. }
             | Self::Ping { at, connection, .. }
             | Self::TwinGet { at, connection, .. }
             | Self::TwinReported { at, connection, .. }

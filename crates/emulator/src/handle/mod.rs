@@ -43,10 +43,6 @@ impl Hub {
         Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, mqtt_address }) }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     pub(crate) fn tls(&self) -> &Tls {
         &self.facts.tls
     }
@@ -168,7 +164,11 @@ impl Hub {
         issued.map_err(|problem| HubError::KeyGeneration { device: common_name.to_owned(), problem })
     }
 
-    fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
         self.shared.change(f)
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::activity::{ConnectionId, PubackEffect};
-use crate::clock::Now;
+use crate::clock::{Now, iso8601};
+use crate::hub::registry::Identity;
+use crate::hub::telemetry::{SENDING_DEVICE, SENDING_MODULE};
 use crate::message::{C2dMessage, Expiry};
 use crate::record::{C2dRecord, C2dResult, C2dState};
 
@@ -17,6 +19,37 @@ pub(crate) struct StoredMessage {
     pub(crate) message: C2dMessage,
     /// Only if the service set it: then the device is told.
     pub(crate) stated_expiry: Option<SystemTime>,
+}
+
+impl StoredMessage {
+    /// The system properties that the device or module is told, by their names in records, in the order seen on the real hub (docs/hub-over-mqtt.md 3, 6).
+    pub(crate) fn system(&self, identity: &Identity) -> Vec<(&'static str, String)> {
+        let message = &self.message;
+        let expiry = ("absolute-expiry-time", self.stated_expiry.map(iso8601));
+        let mut all = Vec::new();
+        if message.input.is_none() {
+            let to = format!("/devices/{}/messages/devicebound", identity.device);
+            all.extend([("message-id", Some(self.message_id.clone())), expiry, ("to", Some(to))]);
+        } else {
+            let sender = message.sender.as_ref();
+            all.extend([
+                (SENDING_DEVICE, sender.map(|sender| sender.device.clone())),
+                (SENDING_MODULE, sender.and_then(|sender| sender.module.clone())),
+                // Not the one that the hub has made up.
+                ("message-id", message.message_id.clone()),
+                expiry,
+            ]);
+            all.extend(message.passed_on.iter().map(|(name, value)| (*name, Some(value.clone()))));
+        }
+        all.extend([
+            ("correlation-id", message.correlation_id.clone()),
+            ("user-id", message.user_id.clone()),
+            ("content-type", message.content_type.clone()),
+            ("content-encoding", message.content_encoding.clone()),
+            ("iothub-ack", message.ack.map(|mode| mode.wire().to_owned())),
+        ]);
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -52,6 +85,25 @@ pub(crate) struct Delivery {
     pub(crate) packet_id: u16,
     pub(crate) dup: bool,
     pub(crate) sequence: u64,
+}
+
+/// What a device decides about a message. Over MQTT there is only the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// It is done.
+    Complete,
+    /// It is to come again, which counts (docs/hub-over-mqtt.md 3).
+    Abandon,
+    /// It is not wanted.
+    Reject,
+}
+
+/// What a decision did.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) message: Arc<StoredMessage>,
+    /// Unless it waits again.
+    pub(crate) ended: Option<Ended>,
 }
 
 /// A message that has left the queue.
@@ -169,12 +221,38 @@ impl C2dQueue {
         self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
     }
 
+    /// The device has decided about a message that this connection holds. `None`: it does not hold it.
+    pub(crate) fn settle(
+        &mut self,
+        by: ConnectionId,
+        sequence: u64,
+        how: Settlement,
+        max_count: u32,
+    ) -> Option<Settled> {
+        let entry = self.entries.iter_mut().find(|entry| entry.sequence == sequence && entry.locked_by(by))?;
+        let message = Arc::clone(&entry.message);
+        let ended = match how {
+            Settlement::Complete => self.complete(sequence),
+            Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
+            Settlement::Abandon => {
+                entry.place = Place::Enqueued;
+                entry.delivery_count += 1;
+                self.end_exhausted(max_count).pop()
+            }
+        };
+        Some(Settled { message, ended })
+    }
+
     /// A connection ended: its messages wait again.
     pub(crate) fn release(&mut self, by: ConnectionId, counts: bool, max_count: u32) -> Vec<Ended> {
         for entry in self.entries.iter_mut().filter(|entry| entry.locked_by(by)) {
             entry.place = Place::Enqueued;
             entry.delivery_count += u32::from(counts);
         }
+        self.end_exhausted(max_count)
+    }
+
+    fn end_exhausted(&mut self, max_count: u32) -> Vec<Ended> {
         self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
             entry.place == Place::Enqueued && entry.delivery_count >= max_count
         })

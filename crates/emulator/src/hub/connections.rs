@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
+use crate::config::BadFilter;
 use crate::hub::registry::Identity;
 use crate::hub::routing::Taken;
-use crate::hub::session::{Feature, Session, Subscription};
+use crate::hub::session::{Feature, REFUSED, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
 
@@ -81,6 +82,7 @@ impl HubState {
         if opening.clean_session {
             self.sessions.remove(&identity);
         }
+        self.seats.ended(connection, &why);
         self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
         self.release_locks(&identity, connection, now);
         self.woken.insert(connection);
@@ -107,8 +109,30 @@ impl HubState {
         }
     }
 
+    /// Grants a filter: the code for SUBACK, or why the connection ends. `feature` is what it asks for; `None` if the hub does not know it.
+    pub(crate) fn grant(
+        &mut self,
+        connection: ConnectionId,
+        filter: &str,
+        feature: Option<Feature>,
+        qos: u8,
+    ) -> Result<u8, DisconnectReason> {
+        let reaction = self.config.bad_filter;
+        let feature = match (feature, reaction) {
+            (Some(feature), _) => feature,
+            (None, BadFilter::Ignore) => Feature::Nothing,
+            (None, BadFilter::SubackFailure) => return Ok(REFUSED),
+            (None, BadFilter::Close) => return Err(DisconnectReason::UnknownFilter(filter.to_owned())),
+        };
+        match reaction {
+            _ if self.subscribe(connection, filter, feature, qos) => Ok(qos),
+            BadFilter::Close => Err(DisconnectReason::TooManySubscriptions { limit: self.config.subscription_limit }),
+            BadFilter::SubackFailure | BadFilter::Ignore => Ok(REFUSED),
+        }
+    }
+
     /// Adds to the connection's session. False: its limit is reached.
-    pub(crate) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
+    pub(super) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
         let (created, limit) = (self.next_event(), self.config.subscription_limit);
         self.session_mut(connection).is_some_and(|session| session.subscribe(filter, feature, qos, created, limit))
     }

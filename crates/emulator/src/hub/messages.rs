@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::activity::{ConnectionId, PubackEffect};
+use crate::activity::{Activity, ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
-use crate::hub::c2d::{Delivery, Ended, StoredMessage};
+use crate::hub::c2d::{Delivery, Ended, Settled, Settlement, StoredMessage};
 use crate::hub::registry::{Identity, not_found};
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
@@ -115,6 +115,56 @@ impl HubState {
         let message = ended.as_ref().map(|ended| Arc::clone(&ended.message));
         self.record_ended(&identity, ended, now);
         (effect, message)
+    }
+
+    /// The device or module has decided about a message that it was sent over this connection. False: the connection does not hold it (any more).
+    pub(crate) fn settle(&mut self, connection: ConnectionId, sequence: u64, how: Settlement, now: Now) -> bool {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return false };
+        let max_count = self.config.max_delivery_count;
+        let queue = self.queues.get_mut(&identity);
+        let settled = queue.and_then(|queue| queue.settle(connection, sequence, how, max_count));
+        let Some(Settled { message, ended }) = settled else { return false };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        match how {
+            Settlement::Complete => self.note_completed(connection, &message, now),
+            Settlement::Abandon => {
+                self.note(&identity, Activity::MessageAbandoned { at, connection, message_id });
+                self.wake(&identity);
+            }
+            Settlement::Reject => self.note(&identity, Activity::MessageRejected { at, connection, message_id }),
+        }
+        self.record_ended(&identity, ended, now);
+        self.find_due();
+        true
+    }
+
+    /// Records that a message was sent over this connection.
+    pub(crate) fn note_sent(
+        &mut self,
+        connection: ConnectionId,
+        message: &StoredMessage,
+        packet_id: Option<u16>,
+        dup: bool,
+        now: Now,
+    ) {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        let activity = match message.message.input.clone() {
+            None => Activity::C2dSent { at, connection, message_id, packet_id, dup },
+            Some(input) => Activity::InputSent { at, connection, input, message_id, packet_id, dup },
+        };
+        self.note(&identity, activity);
+    }
+
+    /// Records that a message was completed over this connection.
+    pub(crate) fn note_completed(&mut self, connection: ConnectionId, message: &StoredMessage, now: Now) {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        let activity = match message.message.input.clone() {
+            None => Activity::C2dAcked { at, connection, message_id },
+            Some(input) => Activity::InputAcked { at, connection, input, message_id },
+        };
+        self.note(&identity, activity);
     }
 
     /// A message was sent at QoS 0: that completes it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::activity::{Activity, ConnectionId};
 use crate::clock::Now;
 use crate::config::MethodRid;
 use crate::guid;
@@ -85,6 +86,10 @@ impl Methods {
         self.calls.values().filter_map(Call::until).for_each(|until| due.at_elapsed(until));
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Ends every call and lets none wait any more.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
@@ -150,6 +155,9 @@ impl HubState {
         let waiting: Vec<CallId> =
             self.methods.calls.iter().filter(|(_, call)| waits(call)).map(|(id, _)| *id).collect();
         for id in waiting {
+            if !self.is_open(connection) {
+                break;
+            }
             let rid = self.methods.next_rid(identity, self.config.method_rid);
             let Some(call) = self.methods.calls.get_mut(&id) else { continue };
             let Stage::Waiting { request, .. } = &call.stage else { continue };
@@ -157,32 +165,44 @@ impl HubState {
             let letter = Letter::Method { name: request.name.clone(), rid: rid.clone(), body: request.body.clone() };
             let until = now.elapsed.saturating_add(response_timeout);
             call.stage = Stage::Sent { rid, until, response_timeout };
-            self.post(connection, letter);
+            self.post(connection, letter, now);
         }
         self.find_due();
     }
 
-    /// A device's answer: its status and whether nobody waits for it, or what is wrong with it.
+    /// A device's answer has come over its open connection. The error says what is wrong with it.
     pub(crate) fn answer_method(
         &mut self,
-        identity: &Identity,
+        connection: ConnectionId,
         rid: &str,
         status: &str,
         body: &Bytes,
-    ) -> Result<(i64, bool), MethodError> {
-        let answer = read_answer(status, body);
+        now: Now,
+    ) -> Result<(), MethodError> {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return Ok(()) };
+        let (at, answer, id) = (now.wall, read_answer(status, body), rid.to_owned());
+        let late = !self.end_call(&identity, rid, answer.clone());
+        let (activity, result) = match answer {
+            Ok(answer) => (Activity::MethodAnswered { at, connection, rid: id, status: answer.status, late }, Ok(())),
+            Err(error) => {
+                let problem = error.to_string();
+                (Activity::MethodMisanswered { at, connection, rid: Some(id), problem }, Err(error))
+            }
+        };
+        self.note(&identity, activity);
+        result
+    }
+
+    /// Ends the call that was sent under this id. False: there is none.
+    fn end_call(&mut self, identity: &Identity, rid: &str, how: Result<MethodResult, MethodError>) -> bool {
         let asked = |call: &&mut Call| {
             call.identity == *identity
                 && matches!(&call.stage, Stage::Sent { rid: sent, .. } if sent.eq_ignore_ascii_case(rid))
         };
-        let call = self.methods.calls.values_mut().find(asked);
-        let late = call.is_none();
-        let status = answer.as_ref().map(|answer| answer.status).map_err(Clone::clone);
-        if let Some(call) = call {
-            call.stage = Stage::Ended(answer);
-            self.find_due();
-        }
-        status.map(|status| (status, late))
+        let Some(call) = self.methods.calls.values_mut().find(asked) else { return false };
+        call.stage = Stage::Ended(how);
+        self.find_due();
+        true
     }
 
     /// How a call ended; `None` while it has not.

@@ -3,6 +3,7 @@
 pub(crate) mod c2d;
 mod connections;
 mod feedback;
+pub(crate) mod local;
 mod log;
 mod messages;
 mod methods;
@@ -24,13 +25,14 @@ use crate::clock::Now;
 use crate::config::{Config, LockExpiry};
 use crate::device::DeviceAuth;
 use crate::error::HubError;
-use crate::faults::{Fault, FaultId, FaultQueue};
+use crate::faults::{Fault, FaultId, FaultQueue, Taken};
 use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
 use connections::Connections;
 pub(crate) use connections::Opening;
 use feedback::Feedback;
+use local::Seats;
 use log::CappedLog;
 use methods::Methods;
 use outbox::Outbox;
@@ -49,6 +51,7 @@ pub(crate) struct HubState {
     pub(crate) faults: FaultQueue,
     sessions: BTreeMap<Identity, Session>,
     connections: Connections,
+    seats: Seats,
     /// Cloud-to-device messages of devices, input messages of modules.
     queues: BTreeMap<Identity, C2dQueue>,
     twins: BTreeMap<Identity, Twin>,
@@ -74,6 +77,7 @@ impl HubState {
             faults: FaultQueue::default(),
             sessions: BTreeMap::new(),
             connections: Connections::default(),
+            seats: Seats::default(),
             queues: BTreeMap::new(),
             twins: BTreeMap::new(),
             methods: Methods::default(),
@@ -181,6 +185,19 @@ impl HubState {
         self.faults.push(only, fault)
     }
 
+    /// The oldest of the wanted faults that waits for this identity's connection; it is consumed and recorded.
+    pub(crate) fn take_fault(
+        &mut self,
+        identity: &Identity,
+        connection: ConnectionId,
+        now: Now,
+        wanted: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
+        let fault = self.faults.take(identity, |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
+        self.note(identity, Activity::FaultFired { at: now.wall, connection, fault: fault.clone() });
+        Some(fault)
+    }
+
     /// The server ends: every connection is closed, and no method call waits any more.
     pub(crate) fn stop(&mut self, now: Now) {
         self.end_all(&DisconnectReason::HubStopped, now);
@@ -188,7 +205,12 @@ impl HubState {
         self.find_due();
     }
 
-    /// Does what is due: ends of locks, times to live, feedback batches, method calls.
+    /// Whether the server has ended.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.methods.is_stopped()
+    }
+
+    /// Does what is due: ends of locks, times to live, feedback batches, method calls, tokens of local connections.
     pub(crate) fn advance(&mut self, now: Now) {
         if !self.due.reached(now) {
             return;
@@ -206,6 +228,7 @@ impl HubState {
         }
         self.feedback.advance(now);
         self.methods.advance(now);
+        self.end_expired_seats(now);
         self.find_due();
     }
 
@@ -225,6 +248,7 @@ impl HubState {
             queue.due(&mut due, holds(self.config.lock_expiry, &self.connections));
         }
         self.methods.due(&mut due);
+        self.seats.due(&mut due);
         self.due = due;
     }
 

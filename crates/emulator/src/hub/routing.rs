@@ -1,6 +1,6 @@
 //! Where a message of a device or module goes: into the hub's store, or, on an Edge device, where its routes say (docs/hub-over-mqtt.md 6).
 
-use crate::activity::{ConnectionId, DisconnectReason};
+use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::error::HubError;
 use crate::guid;
@@ -32,20 +32,29 @@ pub(crate) struct Taken {
 }
 
 impl HubState {
-    /// Takes a message of an open connection. The error says why its connection has to end; then nothing has happened.
+    /// Takes a message of an open connection, and records that. The error says why its connection has to end; then nothing has happened.
     pub(crate) fn take_telemetry(
         &mut self,
         connection: ConnectionId,
         draft: Draft,
+        packet_id: Option<u16>,
+        dup: bool,
         now: Now,
     ) -> Result<Taken, DisconnectReason> {
-        match self.sender(connection).cloned() {
-            Some(sender) => self.take_from(&sender, draft, connection, now),
-            None => Ok(Taken::default()),
+        let Some(sender) = self.sender(connection).cloned() else { return Ok(Taken::default()) };
+        let (at, output) = (now.wall, draft.system.get(OUTPUT_NAME).cloned());
+        let taken = self.take_from(&sender, draft, connection, now)?;
+        if let Some(places) = &taken.routed {
+            let to = places.iter().map(ToString::to_string).collect();
+            self.note(&sender.identity, Activity::Routed { at, connection, output, to, packet_id, dup });
         }
+        if let Some(sequence_number) = taken.sequence_number {
+            self.note(&sender.identity, Activity::Telemetry { at, connection, sequence_number, packet_id, dup });
+        }
+        Ok(taken)
     }
 
-    /// As [`take_telemetry`](Self::take_telemetry), of a connection that may have ended.
+    /// Takes a message of a connection that may have ended.
     pub(super) fn take_from(
         &mut self,
         sender: &Sender,

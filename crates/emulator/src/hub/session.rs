@@ -26,6 +26,9 @@ impl Feature {
     }
 }
 
+/// The code for a filter that is not granted, in place of its QoS.
+pub(crate) const REFUSED: u8 = 0x80;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     pub(crate) filter: String,

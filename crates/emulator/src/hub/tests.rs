@@ -149,14 +149,18 @@ fn deleting_a_device_ends_everything_of_it() {
 fn the_hub_stamps_what_it_knows() {
     let mut hub = hub(Config::new());
     hub.open(FIRST, opening(false), false, at(0));
-    hub.take_telemetry(FIRST, Draft::default(), at(1)).unwrap();
+    hub.take_telemetry(FIRST, Draft::default(), None, false, at(1)).unwrap();
     let record = hub.telemetry(d()).next().unwrap();
     assert_eq!(record.stamps["iothub-connection-device-id"], "d");
     assert_eq!(record.stamps["iothub-connection-auth-method"], r#"{"scope":"device","type":"sas","issuer":"iothub"}"#);
     assert_eq!(record.stamps["iothub-connection-auth-generation-id"], "7");
     assert_eq!(record.stamps["iothub-enqueuedtime"], "2023-11-14T22:13:21.000Z");
     assert_eq!(record.stamps["dt-dataschema"], "dtmi:a;1");
-    assert_eq!(hub.take_telemetry(SECOND, Draft::default(), at(1)), Ok(Taken::default()), "no such connection");
+    assert_eq!(
+        hub.take_telemetry(SECOND, Draft::default(), None, false, at(1)),
+        Ok(Taken::default()),
+        "no such connection"
+    );
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl HubState {
         let change = change(twin, arrays, now).map_err(|problem| invalid(identity, "desired properties", problem))?;
         let version = change.version;
         if let Some(connection) = self.listening(identity, Feature::DesiredPatches) {
-            self.post(connection, Letter::Desired(change));
+            self.post(connection, Letter::Desired(change), now);
         }
         Ok(version)
     }

@@ -53,12 +53,7 @@ impl Head {
             tracing::error!(message_id = delivery.message.message_id, "a message does not fit into a packet");
             return false;
         };
-        let (at, connection, message_id) = (now.wall, self.id, delivery.message.message_id.clone());
-        let activity = match delivery.message.message.input.clone() {
-            None => Activity::C2dSent { at, connection, message_id, packet_id, dup },
-            Some(input) => Activity::InputSent { at, connection, input, message_id, packet_id, dup },
-        };
-        self.note(hub, activity);
+        hub.note_sent(self.id, &delivery.message, packet_id, dup, now);
         self.send(hub, now, packet) && !self.drops(hub, now, DropPoint::C2dSent)
     }
 
@@ -74,12 +69,7 @@ impl Head {
         };
         self.note(hub, Activity::PubackReceived { at: now.wall, connection: self.id, packet_id, effect });
         if let Some(message) = message {
-            let (at, connection, message_id) = (now.wall, self.id, message.message_id.clone());
-            let activity = match message.message.input.clone() {
-                None => Activity::C2dAcked { at, connection, message_id },
-                Some(input) => Activity::InputAcked { at, connection, input, message_id },
-            };
-            self.note(hub, activity);
+            hub.note_completed(self.id, &message, now);
         }
         if effect == PubackEffect::OutOfOrder && hub.config.out_of_order_puback == OutOfOrderPuback::Close {
             self.close(hub, now, DisconnectReason::PubackOutOfOrder { packet_id });

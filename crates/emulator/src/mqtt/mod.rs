@@ -16,7 +16,7 @@ mod request;
 mod subscribe;
 #[cfg(test)]
 mod tests;
-mod topic;
+pub(crate) mod topic;
 mod trouble;
 mod twin;
 mod user_name;

@@ -7,12 +7,11 @@ use crate::clock::Now;
 use crate::config::UnknownTopic;
 use crate::faults::DropPoint;
 use crate::hub::HubState;
-use crate::hub::telemetry::{Draft, MAX_MESSAGE};
+use crate::hub::telemetry::Draft;
 use crate::mqtt::bag::Bag;
 use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
-use crate::record::OUTPUT_NAME;
 
 impl Head {
     pub(super) fn publish(&mut self, hub: &mut HubState, now: Now, publish: Publish) {
@@ -64,21 +63,9 @@ impl Head {
         if publish.dup {
             draft.mark("mqtt-dup", "true");
         }
-        let output = draft.system.get(OUTPUT_NAME).cloned();
-        let taken = match hub.take_telemetry(self.id, draft, now) {
-            Ok(taken) => taken,
-            Err(why) => {
-                self.close(hub, now, why);
-                return false;
-            }
-        };
-        let (at, connection, packet_id, dup) = (now.wall, self.id, publish.packet_id, publish.dup);
-        if let Some(places) = taken.routed {
-            let to = places.iter().map(ToString::to_string).collect();
-            self.note(hub, Activity::Routed { at, connection, output, to, packet_id, dup });
-        }
-        if let Some(sequence_number) = taken.sequence_number {
-            self.note(hub, Activity::Telemetry { at, connection, sequence_number, packet_id, dup });
+        if let Err(why) = hub.take_telemetry(self.id, draft, publish.packet_id, publish.dup, now) {
+            self.close(hub, now, why);
+            return false;
         }
         !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
@@ -100,7 +87,7 @@ impl Head {
                 let mut draft = Draft { body: publish.payload.clone(), ..Draft::default() };
                 draft.mark("$PG.Unmatched", "True");
                 draft.mark("$PG.Subject", &publish.topic);
-                self.telemetry(hub, now, publish, checked(draft))
+                self.telemetry(hub, now, publish, draft.checked())
             }
         }
     }
@@ -111,12 +98,5 @@ pub(super) fn draft(hub: &HubState, bag: &str, body: Bytes) -> Result<Draft, Dis
     let bag = Bag::decode(bag, hub.config.duplicate_system_property).map_err(|name| {
         DisconnectReason::ProtocolViolation(format!("telemetry has the system property {name} twice"))
     })?;
-    checked(Draft { body, properties: bag.properties, system: bag.system })
-}
-
-fn checked(draft: Draft) -> Result<Draft, DisconnectReason> {
-    match draft.size() {
-        size if size > MAX_MESSAGE => Err(DisconnectReason::MessageTooLarge { size, limit: MAX_MESSAGE }),
-        _ => Ok(draft),
-    }
+    Draft { body, properties: bag.properties, system: bag.system }.checked()
 }

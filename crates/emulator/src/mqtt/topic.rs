@@ -49,6 +49,19 @@ pub(crate) fn feature_of(filter: &str, identity: &Identity) -> Option<Feature> {
     (own == Some("messages/devicebound/#")).then_some(Feature::CloudToDevice)
 }
 
+/// The filter that the official SDKs ask for this feature with; `None` if the identity does not have it.
+pub(crate) fn filter_of(feature: Feature, identity: &Identity) -> Option<String> {
+    let filter = match feature {
+        Feature::TwinResponses => "$iothub/twin/res/#".to_owned(),
+        Feature::DesiredPatches => "$iothub/twin/PATCH/properties/desired/#".to_owned(),
+        Feature::Methods => "$iothub/methods/POST/#".to_owned(),
+        Feature::CloudToDevice => format!("devices/{}/messages/devicebound/#", identity.device),
+        Feature::Inputs => format!("devices/{}/modules/{}/inputs/#", identity.device, identity.module.as_ref()?),
+        Feature::Nothing => return None,
+    };
+    (feature_of(&filter, identity) == Some(feature)).then_some(filter)
+}
+
 /// What follows `devices/{device}/[modules/{module}/]`.
 fn own<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
     let mut rest = topic.strip_prefix("devices/")?.strip_prefix(identity.device.as_str())?.strip_prefix('/')?;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
-use crate::faults::{DropPoint, Fault, Taken, by_message};
+use crate::faults::{DropPoint, Fault, by_message};
 use crate::hub::telemetry::Draft;
 use crate::hub::{HubState, NOBODY};
 use crate::mqtt::{Head, State};
@@ -45,9 +45,7 @@ impl Head {
 
     /// The oldest of the wanted faults that waits for the connection; it is consumed and recorded.
     pub(super) fn take_fault(&self, hub: &mut HubState, now: Now, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        let fault = hub.faults.take(self.identity(), |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
-        self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        Some(fault)
+        hub.take_fault(self.identity(), self.id, now, wanted)
     }
 
     /// Sends a packet as a fault of its own says: not at all, later, behind the next one; or simply, without a fault. False: the connection is closed.

@@ -1,6 +1,7 @@
 //! One twin: its sections, how changes merge into them, their versions, metadata and limits (docs/hub-over-mqtt.md 4). It knows nothing of topics and connections.
 
 mod merge;
+pub(crate) mod reply;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,13 @@ pub(crate) struct DesiredChange {
     pub(crate) version: u64,
     /// The changed members, `null` for removed ones, and `$version` (docs/hub-over-mqtt.md 4.4).
     pub(crate) patch: Object,
+}
+
+impl DesiredChange {
+    /// Its size by the rule for sections, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        rules::size_of_object(&self.patch)
+    }
 }
 
 /// A device's or module's twin.
