@@ -137,7 +137,12 @@ impl HttpEngine for Engine {
         answered.or(script.under_way.iter().map(|request| request.deadline).min())
     }
 
-    fn readiness(&self, _: &mut Vec<Readiness>) {}
+    /// One descriptor for each request.
+    fn readiness(&self, out: &mut Vec<Readiness>) {
+        let source = Arc::new(std::io::stdin());
+        let watched = |_: &UnderWay| Readiness { source: source.clone(), read: true, write: false };
+        out.extend(lock(&self.0).under_way.iter().map(watched));
+    }
 
     fn set_tls(&mut self, trust: &Trust, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
         let mut script = lock(&self.0);

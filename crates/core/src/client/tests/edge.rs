@@ -52,6 +52,9 @@ fn nothing_blocks_and_nothing_is_asked_before_the_first_do_work() {
     assert_eq!(client.connection_state(), Connecting);
     assert!(http.request(0).url.contains("/trust-bundle"));
     assert_eq!(fake.calls(), []);
+    let mut watched = Vec::new();
+    client.readiness(&mut watched);
+    assert_eq!(watched.len(), 1, "the daemon's answer wakes the client");
 }
 
 #[test]
@@ -129,6 +132,42 @@ fn a_renewal_fetches_the_bundle_again_and_sets_it_only_if_it_is_another() {
         });
         assert_eq!(trusted.as_deref(), expected);
     }
+}
+
+#[test]
+fn calls_of_methods_trust_the_bundle_too_and_wait_for_it() {
+    let (fake, http) = (Fake::new(), Scripted::default());
+    let mut client = module(&fake, &http);
+    client.invoke_device_method_tracked("d", MethodInvocation::new("m")).unwrap();
+    client.do_work();
+    // A signature, but roots that cannot be used.
+    fake.script().refuses_trust = true;
+    http.answers_with(0, 200, BUNDLE);
+    client.do_work();
+    http.answers_with(0, 200, DIGEST);
+    client.do_work();
+    client.do_work();
+    assert_eq!(http.engines(), 1, "nobody is trusted");
+
+    fake.script().refuses_trust = false;
+    client.reconnect();
+    client.do_work();
+    http.answers_with(0, 200, BUNDLE);
+    client.do_work();
+    http.answers_with(0, 200, DIGEST);
+    fake.connects();
+    client.do_work();
+    assert!(http.request(1).url.starts_with("https://gateway/"));
+    assert_eq!(lock(&http.script(1)).trust, Trust::Pem("roots".to_owned()));
+
+    fake.advance(2880 * SECOND);
+    client.do_work();
+    client.do_work();
+    http.answers_with(0, 200, r#"{"certificate":"new roots"}"#);
+    client.do_work();
+    http.answers_with(0, 200, DIGEST);
+    client.do_work();
+    assert_eq!(lock(&http.script(1)).trust, Trust::Pem("new roots".to_owned()));
 }
 
 #[test]

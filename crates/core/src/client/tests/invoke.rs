@@ -29,6 +29,13 @@ fn with_signature(fake: &Fake, http: &Scripted, expiry: u64) -> ModuleClient {
     ModuleClient::builder(&text).https(http.clone()).build(fake).unwrap()
 }
 
+/// How many descriptors the client waits for; the fakes have none but for requests.
+fn watched(client: &ModuleClient) -> usize {
+    let mut out = Vec::new();
+    client.readiness(&mut out);
+    out.len()
+}
+
 fn call() -> MethodInvocation {
     MethodInvocation::new("reboot")
 }
@@ -55,6 +62,8 @@ fn a_call_goes_to_the_gateway_with_the_connections_token_and_its_answer_comes_ba
     client.invoke_device_method("thermo", call(), move |outcome, _| tell.send(outcome).unwrap()).unwrap();
     assert!(fake.is_due(&client));
     client.do_work();
+    assert!(!fake.is_due(&client), "it waits for the engine now");
+    assert_eq!(watched(&client), 1);
 
     let request = http.request(0);
     assert_eq!(request.url, "https://gateway/twins/thermo/methods?api-version=2020-09-30");
@@ -182,7 +191,9 @@ fn at_close_calls_get_their_answer_or_end_as_destroyed() {
     }
     client.do_work();
     http.answers_with(0, 200, r#"{"status":200,"payload":null}"#);
+    let before = fake.script().now.mono;
     client.close(10 * SECOND);
+    assert_eq!(fake.script().now.mono - before, 10 * SECOND, "the open call had its chance");
     let told: Vec<_> = told.try_iter().map(|(name, outcome)| (name, outcome.map(|answer| answer.status))).collect();
     assert_eq!(told, [("answered", Ok(200)), ("destroyed", Err(InvokeError::Destroyed))]);
     assert!(lock(&http.script(0)).under_way.is_empty());
