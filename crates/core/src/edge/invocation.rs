@@ -32,6 +32,9 @@ const MAX_NAME: usize = 100;
 /// SDK's margin).
 const MARGIN: Duration = Duration::from_secs(15);
 
+/// The most bytes of the gateway's answer: a payload, which may have grown on its way, and the rest.
+const MAX_ANSWER: usize = 2 * MAX_METHOD_PAYLOAD;
+
 /// The most characters of the gateway's own words that are repeated in an error.
 const MAX_DETAIL: usize = 200;
 
@@ -278,6 +281,7 @@ impl Invocation {
             .with_header("Request-Id", guid())
             .with_header("User-Agent", concat!("iothub-client-rust/", env!("CARGO_PKG_VERSION")))
             .with_body(self.body());
+        request.max_response = MAX_ANSWER;
         if let Some(token) = token {
             request = request.with_header("Authorization", token.expose());
         }
