@@ -7,6 +7,9 @@
 //! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
 //! withheld or late, a network that is gone.
 //!
+//! A device in the same process needs neither protocol nor network: [`Hub::connect_local`] gives it a connection of calls and
+//! values over the same state, for unit tests and for transports of one's own.
+//!
 //! ```
 //! use iothub_emulator::{Config, DropPoint, Emulator, Fault};
 //! use std::time::{Duration, SystemTime};
@@ -32,8 +35,8 @@
 //! # Inside
 //!
 //! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
-//! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
-//! are its own, so that a mistake cannot agree with itself on both sides.
+//! argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate names no client
+//! crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
