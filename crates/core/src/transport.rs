@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::connection_error::ConnectionError;
 use crate::create_error::CreateError;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{ClientCertificate, Endpoint};
 use crate::identity::Identity;
 use crate::message::Message;
 use crate::options::{OptionError, TransportOption};
@@ -70,6 +70,8 @@ pub enum Feature {
     DesiredProperties,
     /// Direct methods.
     Methods,
+    /// Messages to the inputs of a module.
+    Inputs,
 }
 
 impl std::fmt::Display for Feature {
@@ -79,6 +81,7 @@ impl std::fmt::Display for Feature {
             Self::Twin => "twin",
             Self::DesiredProperties => "desired properties",
             Self::Methods => "direct methods",
+            Self::Inputs => "module inputs",
         })
     }
 }
@@ -269,6 +272,18 @@ pub enum Unsupported {
         /// Which transport.
         transport: &'static str,
     },
+    /// Something that modules do not have.
+    #[error("a module has no {feature}: use the client of its device, or the module's inputs")]
+    ByModule {
+        /// Which feature.
+        feature: Feature,
+    },
+    /// Something that only modules have.
+    #[error("a device has no {what}: create a ModuleClient with the identity of a module")]
+    ByDevice {
+        /// What it is.
+        what: &'static str,
+    },
     /// A feature that the transport does not have.
     #[error("{transport} has no {feature}: use another transport")]
     Feature {
@@ -312,6 +327,8 @@ pub enum TransportEvent {
     Message {
         /// The message.
         message: Message,
+        /// The input that it came to, if it is for a module's input; `None` for a cloud-to-device message.
+        input: Option<String>,
         /// How to settle it.
         delivery: Delivery,
     },
@@ -345,6 +362,17 @@ pub trait Transport: Send {
     /// Sets an option of the transport. See [`TransportOption`] for when each takes effect.
     fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
         Err(OptionError::NotOfTransport { option: option.name(), transport: self.capabilities().name })
+    }
+
+    /// Shows another certificate from the next connection on; `None` shows none.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if the certificate cannot be used, or the transport cannot change it.
+    fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let _ = (slot, certificate);
+        let detail = "it cannot change the certificate of a client: create another client".to_owned();
+        Err(CreateError::Register { transport: self.capabilities().name, detail })
     }
 
     /// Takes in a device.

@@ -77,7 +77,7 @@ impl Connection {
         tracing::trace!(packet_id = ?publish.id, payload_bytes = payload.len(), "a cloud-to-device message came");
         let message = topic::message_from_bag(bag, payload);
         let delivery = Delivery { generation: self.generation, key };
-        kept.events.push_back(TransportEvent::Message { message, delivery });
+        kept.events.push_back(TransportEvent::Message { message, input: None, delivery });
         Ok(())
     }
 

@@ -176,7 +176,7 @@ fn seen(event: TransportEvent) -> Seen {
         }
         TransportEvent::Disconnected => Seen::Disconnected,
         TransportEvent::Done { id, result } => Seen::Done(id.0, result),
-        TransportEvent::Message { message, delivery } => Seen::Message(message, delivery),
+        TransportEvent::Message { message, delivery, .. } => Seen::Message(message, delivery),
         TransportEvent::DesiredProperties(body) => Seen::DesiredProperties(body),
         TransportEvent::Method { name, body, delivery } => Seen::Method(name, body, delivery),
         other => panic!("an event that this bench does not know: {other:?}"),
