@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use iothub_client::{
     ConnectStage, ConnectionErrorKind, ConnectionState, ConnectionStatusReason, DeviceClient, Event, Mqtt, Provider,
-    Resolve, RetryPolicy, StatusChange,
+    ProxyError, Resolve, RetryPolicy, StatusChange, WebSocketError,
 };
 use iothub_emulator::{Config, Emulator, Hub};
 
@@ -172,6 +172,8 @@ fn every_kind() -> Vec<ConnectionErrorKind> {
         WrongHostName { detail: detail() },
         CertificateTime { detail: detail() },
         Tls { detail: detail() },
+        Proxy { proxy: "proxy.example:3128".to_owned(), error: ProxyError::CredentialsWanted },
+        WebSocket(WebSocketError::Refused { status: 404, reason: "Not Found".to_owned() }),
         NotAuthorized,
         ServerUnavailable,
         ProtocolVersionRefused,
@@ -194,7 +196,7 @@ fn the_page_has_a_section_for_every_kind_of_error() {
     let page = include_str!("../docs/errors.md");
     for kind in every_kind() {
         let name = format!("{kind:?}");
-        let name = name.split([' ', '{']).next().unwrap();
+        let name = name.split([' ', '{', '(']).next().unwrap();
         assert!(page.contains(&format!("`{name}`")), "docs/errors.md does not name `{name}`");
     }
 }

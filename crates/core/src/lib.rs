@@ -22,6 +22,7 @@ mod method;
 mod options;
 mod platform;
 mod pnp;
+mod proxy;
 mod retry;
 mod secret;
 mod shared_transport;
@@ -31,6 +32,7 @@ mod system_property;
 mod timestamp;
 mod transport;
 mod twin;
+mod way_error;
 
 pub use client::{
     Client, ClientBuilder, Device, DeviceClient, Face, Module, ModuleClient, Outbox, Stats, Waits, wait_any,
@@ -51,6 +53,7 @@ pub use pnp::{
     Acknowledgement, JsonText, PropertyError, PropertyKind, PropertyName, PropertyValueError, ReportedProperties,
     TwinProperties, TwinPropertiesError, TwinProperty,
 };
+pub use proxy::Proxy;
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
 pub use shared_transport::SharedTransport;
@@ -62,3 +65,4 @@ pub use transport::{
     Submit, Transport, TransportEvent, Unsupported,
 };
 pub use twin::{DesiredPatch, PatchError, Reported, Twin, TwinError, TwinUpdate};
+pub use way_error::{ProxyError, WebSocketError};
