@@ -34,6 +34,7 @@
 //! are its own, so that a mistake cannot agree with itself on both sides.
 
 mod activity;
+pub(crate) mod arrival;
 pub(crate) mod auth;
 pub(crate) mod clock;
 mod config;
@@ -44,6 +45,7 @@ pub(crate) mod escape;
 mod faults;
 pub(crate) mod guid;
 mod handle;
+pub(crate) mod https;
 pub(crate) mod hub;
 mod message;
 mod method;
@@ -54,7 +56,9 @@ mod server;
 mod shared;
 pub(crate) mod tls;
 
-pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
+pub use activity::{
+    Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion, WebSocketUpgrade,
+};
 pub use config::{
     BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
 };
