@@ -30,4 +30,6 @@ mod subscribe;
 mod telemetry;
 mod twin_rules;
 mod twins;
+mod upgrades;
 mod user_names;
+mod web_socket;
