@@ -1,7 +1,7 @@
 //! A local Azure IoT Hub to develop and test against: library and binary.
 //!
 //! [`Emulator::start`] gives a hub on a free port of 127.0.0.1 within milliseconds, on a thread of its own. Devices
-//! connect with any SDK, over MQTT 3.1.1 and TLS; their tokens and certificates are checked for real. The service side is
+//! connect with any SDK, over MQTT 3.1.1 on TLS or on a WebSocket; their tokens and certificates are checked for real. The service side is
 //! [`Hub`], a blocking handle to clone and share: it creates devices, sends cloud-to-device messages, reads telemetry and
 //! feedback, changes twins, calls methods, and tells what happened on each connection. Its clock can be advanced, so that a
 //! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
@@ -20,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`TestProxy`] is an HTTP proxy to put between a client and the hub.
+//!
 //! # What it does as the real hub, and what not
 //!
 //! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
@@ -29,8 +31,8 @@
 //!
 //! # Inside
 //!
-//! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
-//! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
+//! `hub` is the state and its rules, `mqtt` one connection's state machine over it, `https` answers requests: all pure, with
+//! the time as an argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
 //! are its own, so that a mistake cannot agree with itself on both sides.
 
 mod activity;
@@ -51,6 +53,7 @@ mod message;
 mod method;
 pub(crate) mod mqtt;
 mod offline;
+mod proxy;
 mod record;
 mod server;
 mod shared;
@@ -70,4 +73,5 @@ pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
 pub use offline::{OfflineConnection, OfflineHub};
+pub use proxy::{ProxyAnswer, ProxyConfig, ProxyMode, ProxyRequest, TestProxy};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};

@@ -3,14 +3,13 @@
 mod connection;
 mod https;
 mod stream;
+pub(crate) mod thread;
 mod web_socket;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -20,16 +19,17 @@ use crate::shared::Shared;
 use crate::tls::Tls;
 
 use connection::Port;
+use thread::ServerThread;
 
 /// How long to wait after the system refused to accept, usually for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The running server. Dropping it stops the thread and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
     addresses: Addresses,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    // Held for its Drop.
+    _thread: ServerThread,
 }
 
 impl Server {
@@ -41,26 +41,21 @@ impl Server {
     ) -> Result<Self, StartError> {
         let (mqtt, mqtt_address) = listen(wanted.mqtt)?;
         let (https, https_address) = listen(wanted.https)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let context = connection::Context {
             shared: Arc::clone(&shared),
             acceptor: TlsAcceptor::from(tls.server_config()),
             device_authorities: tls.device_authorities(),
         };
-        let (stop, stopped) = oneshot::channel();
-        let run = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(mqtt, https, context, max_connections) => {}
-                    () = keep_time(&shared) => {}
-                    _ = stopped => {}
-                }
-            });
+        let thread = ServerThread::start("iothub-emulator", move |stopped| async move {
+            tokio::select! {
+                () = accept(mqtt, https, context, max_connections) => {}
+                () = keep_time(&shared) => {}
+                _ = stopped => {}
+            }
             shared.change(|hub, now| hub.stop(now));
-        };
-        let thread = std::thread::Builder::new().name("iothub-emulator".to_owned()).spawn(run)?;
+        })?;
         let addresses = Addresses { mqtt: mqtt_address, https: https_address };
-        Ok(Self { addresses, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { addresses, _thread: thread })
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
@@ -68,18 +63,8 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the server thread has printed itself; it must not become a second one here.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Binds a port, and gives the address that it got.
-fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+pub(crate) fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address: wanted, source };
     let listener = TcpListener::bind(wanted).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

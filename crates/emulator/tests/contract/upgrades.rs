@@ -1,15 +1,19 @@
 //! How a connection to the HTTPS port becomes a WebSocket, and what is refused (E1, E9; E45 for refusals on demand).
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use iothub_emulator::{Activity, DeviceAuth, DisconnectReason, DropPoint, Emulator, Fault, Hub, TlsVersion};
+use iothub_emulator::{
+    Activity, Config, DeviceAuth, DisconnectReason, DropPoint, Emulator, Fault, Hub, ProxyAnswer, ProxyConfig,
+    TestProxy, TlsVersion,
+};
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::support::packets::Connect;
 use crate::support::peer::{Peer, read_to_end, tcp_to};
 use crate::support::tls::{TLS_1_2, TLS_1_3, TlsOptions};
 use crate::support::web_socket::{BINARY, FIN, Https, PATH, WebSocket, frame, request};
-use crate::support::{LIMIT, hub_with_manual_clock};
+use crate::support::{LIMIT, hub_with_manual_clock, start};
 
 /// The requests of the official SDKs as they were recorded (C 1.15, Node 1.18, Python 2.14), each with its subprotocol.
 const RECORDED: [(&str, &[&str]); 3] = [
@@ -107,6 +111,26 @@ fn m_e01_the_record_tells_a_web_socket_from_the_mqtt_port() {
         activity,
         Activity::Connected { web_socket: None, peer: Some(peer), .. } if peer.ip().is_loopback()
     )));
+}
+
+#[test]
+fn m_e01_behind_a_proxy_the_record_names_the_proxy() {
+    let hub = start(Config::new().with_host_name("hub.localtest"));
+    let device = hub.create_device("dev").unwrap();
+    let proxy = TestProxy::start(ProxyConfig::new().with_hub(&hub).with_credentials("user", "password")).unwrap();
+    let mut tcp = tcp_to(proxy.address());
+    let connect = "CONNECT hub.localtest:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n\r\n";
+    tcp.write_all(connect.as_bytes()).unwrap();
+    let mut answer = [0; "HTTP/1.1 200 OK\r\n\r\n".len()];
+    tcp.read_exact(&mut answer).unwrap();
+    let https = Https::open_on(tcp, &hub, &TlsOptions::default());
+    Peer::over(https.upgrade(PATH, "mqtt")).connect(&Connect::of(&hub, &device));
+
+    let answer = proxy.requests()[0].answer;
+    let ProxyAnswer::Tunnel { from, to } = answer else { panic!("{answer:?}") };
+    assert_eq!(to, hub.https_address());
+    let came_from = |activity: &Activity| matches!(activity, Activity::Connected { peer, .. } if *peer == Some(from));
+    assert!(hub.activity("dev").iter().any(came_from), "{:?}", hub.activity("dev"));
 }
 
 #[test]

@@ -55,7 +55,11 @@ impl Https {
     }
 
     pub(crate) fn open_with(hub: &Hub, options: &TlsOptions) -> Self {
-        let mut tcp = tcp_to(hub.https_address());
+        Self::open_on(tcp_to(hub.https_address()), hub, options)
+    }
+
+    /// On a TCP connection that leads to the port.
+    pub(crate) fn open_on(mut tcp: TcpStream, hub: &Hub, options: &TlsOptions) -> Self {
         let name = ServerName::try_from(hub.host_name()).expect("the host name is a DNS name");
         let mut tls =
             ClientConnection::new(options.config(&hub.ca_pem()), name).expect("the name fits the configuration");

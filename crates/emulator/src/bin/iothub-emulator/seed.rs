@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// Where the program listens if neither flag nor seed says so: the port that SDKs expect.
 const DEFAULT_MQTT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8883);
+/// The same for HTTPS. SDKs expect 443, on which not everybody may listen.
+const DEFAULT_HTTPS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8443);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seed {
@@ -70,17 +72,22 @@ impl Seed {
     }
 
     /// The settings, over which the flags win.
-    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>) -> Config {
+    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>, https: Option<SocketAddr>) -> Config {
         let mut config = self.config.clone();
         if !host_names.is_empty() {
             config = config.with_host_names(host_names);
         }
-        let in_file = self.settings.iter().any(|name| name == "mqtt_address");
-        match mqtt {
-            Some(address) => config.with_mqtt_address(address),
-            None if in_file => config,
-            None => config.with_mqtt_address(DEFAULT_MQTT.into()),
+        let address = |flag: Option<SocketAddr>, name: &str, default: (Ipv4Addr, u16)| {
+            let in_file = self.settings.iter().any(|setting| setting == name);
+            flag.or_else(|| (!in_file).then(|| default.into()))
+        };
+        if let Some(address) = address(mqtt, "mqtt_address", DEFAULT_MQTT) {
+            config = config.with_mqtt_address(address);
         }
+        if let Some(address) = address(https, "https_address", DEFAULT_HTTPS) {
+            config = config.with_https_address(address);
+        }
+        config
     }
 
     /// Creates the devices. The error has the place in the file.
@@ -154,12 +161,12 @@ mod tests {
     fn devices_and_settings_are_as_in_the_file_and_flags_win() {
         let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let text = format!(
-            r#"{{"config": {{"host_names": ["file.test"], "sas_grace": 0.5, "unknown_topic": "drop-and-ack", "mqtt_address": "127.0.0.1:0"}},
+            r#"{{"config": {{"host_names": ["file.test"], "sas_grace": 0.5, "unknown_topic": "drop-and-ack", "mqtt_address": "127.0.0.1:0", "https_address": "127.0.0.1:0"}},
                 "devices": [{{"id": "made"}}, {{"id": "given", "primary_key": "{key}", "enabled": false}}, {{"id": "x509", "thumbprint": "{}"}}]}}"#,
             "ab".repeat(32)
         );
         let seed = Seed::parse(&text).unwrap();
-        let emulator = Emulator::start_with(seed.config(&[], None)).unwrap();
+        let emulator = Emulator::start_with(seed.config(&[], None, None)).unwrap();
         assert_eq!(emulator.host_name(), "file.test");
         seed.create_devices(&emulator).unwrap();
         let given = emulator.device("given").unwrap();
@@ -167,8 +174,9 @@ mod tests {
         assert!(!given.enabled);
         assert!(emulator.device("made").unwrap().primary_key.is_some());
         assert!(emulator.device("x509").unwrap().connection_string.ends_with(";x509=true"));
+        let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
         let emulator =
-            Emulator::start_with(seed.config(&["flag.test".into()], Some(([127, 0, 0, 1], 0).into()))).unwrap();
+            Emulator::start_with(seed.config(&["flag.test".into()], Some(loopback), Some(loopback))).unwrap();
         assert_eq!(emulator.host_names(), ["flag.test"]);
     }
 
