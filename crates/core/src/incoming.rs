@@ -61,6 +61,7 @@ impl IncomingMessage {
 
     /// Done: the hub deletes the message.
     #[doc(alias = "IoTHubDeviceClient_LL_SendMessageDisposition")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendMessageDisposition")]
     pub fn complete(mut self) {
         self.answer(Disposition::Accept);
     }

@@ -32,6 +32,7 @@ use crate::transport::{
 /// ```
 #[doc(alias = "TRANSPORT_HANDLE")]
 #[doc(alias = "IoTHubTransport_Create")]
+#[doc(alias = "IoTHubTransport_GetLLTransport")]
 #[doc(alias = "IoTHubClient_LL_CreateWithTransport")]
 #[doc(alias = "IoTHubDeviceClient_LL_CreateWithTransport")]
 #[derive(Clone)]

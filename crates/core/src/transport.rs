@@ -23,6 +23,7 @@ use crate::platform::{Now, Platform, Readiness};
 #[doc(alias = "IOTHUB_CLIENT_TRANSPORT_PROVIDER")]
 pub trait Provider {
     /// Creates a transport for this endpoint. Nothing goes on the wire yet.
+    #[doc(alias = "IoTHubTransport_Create")]
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError>;
 
     /// Creates the clock, parking and waking that suit the transport.
@@ -44,6 +45,7 @@ pub struct Registration {
     /// Hub, device and module.
     pub identity: Identity,
     /// The text that names this client to the hub (MQTT: `DeviceClientType`).
+    #[doc(alias = "IoTHubTransport_GetSupportedPlatformInfo")]
     pub product_info: String,
     /// The Plug and Play model, if there is one.
     pub model_id: Option<String>,
@@ -349,17 +351,20 @@ pub enum TransportEvent {
 ///
 /// All functions return at once. After each call the engine may ask for [`next_deadline`](Self::next_deadline) and
 /// [`readiness`](Self::readiness), and collects events until there are none.
+#[doc(alias = "IoTHubTransport_Destroy")]
 pub trait Transport: Send {
     /// What it can do.
     fn capabilities(&self) -> &Capabilities;
 
     /// The host and port that it connects to.
+    #[doc(alias = "IoTHubTransport_GetHostname")]
     fn peer(&self) -> (Arc<str>, u16);
 
     /// Whether it could carry the operation: exact size, topic length, properties, disposition.
     fn check(&self, op: &Op<'_>) -> Result<(), Unsupported>;
 
     /// Sets an option of the transport. See [`TransportOption`] for when each takes effect.
+    #[doc(alias = "IoTHubTransport_SetOption")]
     fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
         Err(OptionError::NotOfTransport { option: option.name(), transport: self.capabilities().name })
     }
@@ -380,10 +385,19 @@ pub trait Transport: Send {
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError>;
 
     /// Lets a device go; its connection ends and no further event comes for it.
+    #[doc(alias = "IoTHubTransport_Unregister")]
     fn unregister(&mut self, slot: Slot);
 
     /// Says what the device wants to receive. Declarative: the transport reconciles it with the hub at once if it is
     /// connected, and anew on every connect.
+    #[doc(alias = "IoTHubTransport_Subscribe")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe")]
+    #[doc(alias = "IoTHubTransport_Subscribe_DeviceTwin")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_DeviceTwin")]
+    #[doc(alias = "IoTHubTransport_Subscribe_DeviceMethod")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_DeviceMethod")]
+    #[doc(alias = "IoTHubTransport_Subscribe_InputQueue")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_InputQueue")]
     fn subscribe(&mut self, slot: Slot, wanted: &[Feature]);
 
     /// Starts to connect; ends in `Connected` or `Down`. The token is the shared access signature, `None` with X.509.
@@ -394,15 +408,21 @@ pub trait Transport: Send {
 
     /// Lends an operation, which is encoded before the call returns. An id that was submitted before a `Down` is the
     /// same operation again (MQTT: same packet id, DUP); resubmissions come before anything new.
+    #[doc(alias = "IoTHubTransport_ProcessItem")]
+    #[doc(alias = "IoTHubTransport_GetTwinAsync")]
+    #[doc(alias = "IoTHubTransport_SendMessageDisposition")]
+    #[doc(alias = "IoTHubTransport_DeviceMethod_Response")]
     fn submit(&mut self, slot: Slot, id: OpId, op: Op<'_>, now: Now) -> Submit;
 
     /// The engine has given the operation up; a late outcome is not reported.
     fn forget(&mut self, slot: Slot, id: OpId);
 
     /// One bounded slice of input, output and timers.
+    #[doc(alias = "IoTHubTransport_DoWork")]
     fn do_work(&mut self, now: Now);
 
     /// Takes the next event for this device.
+    #[doc(alias = "IoTHubTransport_SetCallbackContext")]
     fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent>;
 
     /// When `do_work` must be called even if nothing becomes ready; a time in the past means now.

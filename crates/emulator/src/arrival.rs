@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 #[derive(Debug)]
 pub(crate) struct Arrival {
@@ -41,7 +41,7 @@ impl Arrival {
     pub(crate) fn reach(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
         if !self.over && hub.faults.take_early_drop(point) {
             let fault = Fault::Drop { device: None, at: point };
-            hub.note(NO_DEVICE, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+            hub.note(&NOBODY, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
             self.end(hub, now, DisconnectReason::Fault(fault));
         }
     }
@@ -57,7 +57,7 @@ impl Arrival {
         if !self.over {
             self.over = true;
             tracing::debug!(connection = self.id.0, ?why, "connection ends");
-            hub.note(NO_DEVICE, Activity::Disconnected { at: now.wall, connection: self.id, why });
+            hub.note(&NOBODY, Activity::Disconnected { at: now.wall, connection: self.id, why });
         }
     }
 

@@ -24,16 +24,21 @@
 //!
 //! # What it does as the real hub, and what not
 //!
-//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E45; `contract.txt` lists each with its test.
+//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E50; `contract.txt` lists each with its test.
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
-//! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods. A module identity is
-//! unknown. There is no throttling and no quota but those that are injected, and a stored session does not expire.
+//! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods; a module has the same but
+//! for its messages, which come to inputs, and only if its device has routes ([`Config::with_edge_routes`]). There is no
+//! throttling and no quota but those that are injected, and a stored session does not expire.
 //!
 //! # Inside
 //!
 //! `hub` is the state and its rules, `mqtt` one connection's state machine over it, `https` answers requests: all pure, with
 //! the time as an argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
 //! are its own, so that a mistake cannot agree with itself on both sides.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod activity;
 pub(crate) mod arrival;
@@ -51,13 +56,16 @@ pub(crate) mod https;
 pub(crate) mod hub;
 mod message;
 mod method;
+mod module;
 pub(crate) mod mqtt;
 mod offline;
 mod proxy;
 mod record;
+mod routes;
 mod server;
 mod shared;
 pub(crate) mod tls;
+mod who;
 
 pub use activity::{
     Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion, WebSocketUpgrade,
@@ -72,6 +80,8 @@ pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
+pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use proxy::{ProxyAnswer, ProxyConfig, ProxyMode, ProxyRequest, TestProxy};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
+pub use who::Who;

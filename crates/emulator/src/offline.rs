@@ -46,7 +46,7 @@ impl OfflineHub {
     pub fn new(config: Config, start: SystemTime) -> Result<Self, StartError> {
         let config = config.with_manual_clock(start).validated()?;
         let host_names = config.host_names.clone();
-        let tls = Tls::new(&host_names).map_err(StartError::Certificate)?;
+        let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let shared = Arc::new(Shared::new(config));
         let nowhere = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let addresses = Addresses { mqtt: nowhere(8883), https: nowhere(443) };

@@ -80,6 +80,8 @@ pub type ModuleClient = Client<Module>;
 ///
 /// Dropping a client closes its connection at once, without blocking and without calling back; call
 /// [`close`](Self::close) first so that every message has its outcome.
+#[doc(alias = "IoTHub_Init")]
+#[doc(alias = "IoTHub_Deinit")]
 pub struct Client<K> {
     outbox: Outbox<K>,
 }

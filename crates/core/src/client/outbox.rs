@@ -161,6 +161,7 @@ impl<K> Outbox<K> {
     /// not told; ask [`connection_state`](Self::connection_state).
     #[doc(alias = "IoTHubClient_LL_SetConnectionStatusCallback")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetConnectionStatusCallback")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetConnectionStatusCallback")]
     pub fn set_connection_status_callback(
         &mut self,
         callback: impl FnMut(StatusChange, &mut Outbox<K>) + Send + 'static,
@@ -186,6 +187,7 @@ impl<K> Outbox<K> {
     /// When the last message arrived, from the cloud or to an input; `None` if there was none.
     #[doc(alias = "IoTHubClient_LL_GetLastMessageReceiveTime")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetLastMessageReceiveTime")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetLastMessageReceiveTime")]
     pub fn last_message_receive_time(&self) -> Option<SystemTime> {
         self.last_message
     }

@@ -17,6 +17,7 @@ impl<K> Outbox<K> {
     #[doc(alias = "IoTHubClient_LL_SetRetryPolicy")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetRetryPolicy")]
     #[doc(alias = "IoTHubModuleClient_LL_SetRetryPolicy")]
+    #[doc(alias = "IoTHubTransport_SetRetryPolicy")]
     pub fn set_retry_policy(&mut self, config: impl Into<RetryConfig>) {
         self.connection.set_retry(config.into());
     }

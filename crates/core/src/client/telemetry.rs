@@ -96,6 +96,8 @@ impl<K> Outbox<K> {
     /// Whether telemetry is on its way: `Busy` from acceptance to outcome.
     #[doc(alias = "IoTHubClient_LL_GetSendStatus")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetSendStatus")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetSendStatus")]
+    #[doc(alias = "IoTHubTransport_GetSendStatus")]
     pub fn send_status(&self) -> SendStatus {
         if self.telemetry.is_drained() { SendStatus::Idle } else { SendStatus::Busy }
     }

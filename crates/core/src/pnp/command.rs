@@ -25,7 +25,8 @@ impl MethodRequest {
     }
 
     /// The command: the method's name without its [`component`](Self::component).
-    #[doc(alias = "IOTHUB_CLIENT_COMMAND_REQUEST")]
+    #[doc(alias = "IoTHubDeviceClient_LL_SubscribeToCommands")]
+    #[doc(alias = "IoTHubModuleClient_LL_SubscribeToCommands")]
     pub fn command(&self) -> &str {
         split(self.name()).1
     }

@@ -142,6 +142,21 @@ pub enum Activity {
         /// The DUP flag.
         dup: bool,
     },
+    /// A message of a module of an Edge device went where its routes lead. One that went to the hub is on record as [`Telemetry`](Self::Telemetry) too.
+    Routed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The output that the message names.
+        output: Option<String>,
+        /// Where it went: `$upstream`, or `/modules/<module>/inputs/<input>`. Nowhere: no route takes it, and it is gone.
+        to: Vec<String>,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
     /// A PUBLISH was acknowledged but not stored, because its topic is unknown and the hub is configured so.
     PublishDropped {
         /// When.
@@ -151,14 +166,14 @@ pub enum Activity {
         /// The topic.
         topic: String,
     },
-    /// The last will was stored as telemetry.
+    /// The last will was stored as telemetry, or went where the routes of an Edge device lead.
     WillPublished {
         /// When.
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
-        /// The record's sequence number.
-        sequence_number: u64,
+        /// The record's sequence number; `None`: no route led to the hub.
+        sequence_number: Option<u64>,
     },
     /// The last will was not stored; the text says why.
     WillDropped {
@@ -208,6 +223,32 @@ pub enum Activity {
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// An input message was sent.
+    InputSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The input.
+        input: String,
+        /// The message id.
+        message_id: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// An input message was completed.
+    InputAcked {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The input.
+        input: String,
         /// The message id.
         message_id: String,
     },
@@ -359,6 +400,7 @@ impl Activity {
             | Self::Subscribed { at, connection, .. }
             | Self::Unsubscribed { at, connection, .. }
             | Self::Telemetry { at, connection, .. }
+            | Self::Routed { at, connection, .. }
             | Self::PublishDropped { at, connection, .. }
             | Self::WillPublished { at, connection, .. }
             | Self::WillDropped { at, connection, .. }
@@ -366,6 +408,8 @@ impl Activity {
             | Self::PubackReceived { at, connection, .. }
             | Self::C2dSent { at, connection, .. }
             | Self::C2dAcked { at, connection, .. }
+            | Self::InputSent { at, connection, .. }
+            | Self::InputAcked { at, connection, .. }
             | Self::Ping { at, connection, .. }
             | Self::TwinGet { at, connection, .. }
             | Self::TwinReported { at, connection, .. }

@@ -1,7 +1,9 @@
 //! The settings of a hub. What the real hub does for certain is not a setting; where it is not certain, the default names its source.
 
 mod choice;
+mod edge;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::StartError;
+use crate::routes::Routes;
 
 pub use choice::{
     BadFilter, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
@@ -26,6 +29,7 @@ pub use choice::{
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub(crate) host_names: Vec<String>,
+    pub(crate) gateway_host_names: Vec<String>,
     pub(crate) mqtt_address: SocketAddr,
     pub(crate) https_address: SocketAddr,
     #[serde(skip)]
@@ -55,6 +59,13 @@ pub struct Config {
     #[serde(deserialize_with = "seconds")]
     pub(crate) c2d_ttl: Duration,
     pub(crate) c2d_queue_limit: usize,
+    pub(crate) edge_routes: BTreeMap<String, Vec<String>>,
+    /// `edge_routes`, understood.
+    #[serde(skip)]
+    pub(crate) routes: Routes,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) input_ttl: Duration,
+    pub(crate) input_queue_limit: usize,
     pub(crate) twin_qos: DeliveryQos,
     pub(crate) twin_arrays: bool,
     pub(crate) method_qos: DeliveryQos,
@@ -69,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             host_names: Vec::new(),
+            gateway_host_names: Vec::new(),
             mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             https_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             manual_clock: None,
@@ -91,6 +103,10 @@ impl Default for Config {
             drop_unmatched: false,
             c2d_ttl: Duration::from_secs(3600),
             c2d_queue_limit: 50,
+            edge_routes: BTreeMap::new(),
+            routes: Routes::default(),
+            input_ttl: Duration::from_secs(7200),
+            input_queue_limit: 10_000,
             twin_qos: DeliveryQos::AtMostOnce,
             twin_arrays: true,
             method_qos: DeliveryQos::AtMostOnce,
@@ -345,13 +361,12 @@ impl Config {
         if self.host_names.is_empty() {
             self.host_names.push("localhost".to_owned());
         }
-        if let Some(name) =
-            self.host_names.iter().find(|name| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']))
-        {
-            return Err(StartError::Config {
-                field: "host_names",
-                problem: format!("'{name}' is neither a DNS name nor an IP address"),
-            });
+        for (field, names) in [("host_names", &self.host_names), ("gateway_host_names", &self.gateway_host_names)] {
+            let bad = |name: &&String| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']);
+            if let Some(name) = names.iter().find(bad) {
+                let problem = format!("'{name}' is neither a DNS name nor an IP address");
+                return Err(StartError::Config { field, problem });
+            }
         }
         if !(1..=5).contains(&self.refusal_code) {
             return Err(StartError::Config {
@@ -365,13 +380,15 @@ impl Config {
                 problem: format!("is {}; 1 to 100 are allowed", self.max_delivery_count),
             });
         }
-        if !(1..=16_000).contains(&self.c2d_queue_limit) {
-            // Packet ids of cloud-to-device messages are the low 14 bits of their sequence number.
-            return Err(StartError::Config {
-                field: "c2d_queue_limit",
-                problem: format!("is {}; 1 to 16000 are allowed", self.c2d_queue_limit),
-            });
+        // Packet ids of queued messages are the low 14 bits of their sequence number.
+        for (field, limit) in [("c2d_queue_limit", self.c2d_queue_limit), ("input_queue_limit", self.input_queue_limit)]
+        {
+            if !(1..=16_000).contains(&limit) {
+                return Err(StartError::Config { field, problem: format!("is {limit}; 1 to 16000 are allowed") });
+            }
         }
+        let routes = Routes::parse(&self.edge_routes);
+        self.routes = routes.map_err(|problem| StartError::Config { field: "edge_routes", problem })?;
         if self.log_limit == 0 {
             return Err(StartError::Config { field: "log_limit", problem: "is 0; allow at least 1 record".to_owned() });
         }

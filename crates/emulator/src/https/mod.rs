@@ -11,7 +11,7 @@ use crate::activity::Activity;
 use crate::arrival::Arrival;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 use refusal::Refusal;
 pub(crate) use upgrade::{Protocol, Upgrade};
@@ -49,7 +49,7 @@ pub(crate) fn answer<B>(hub: &mut HubState, now: Now, arrival: &mut Arrival, req
         }
         Err(refusal) => {
             tracing::debug!(connection = arrival.id().0, status = refusal.status.as_u16(), refusal.why, "refused");
-            hub.note(NO_DEVICE, refusal.activity(now, arrival.id(), request));
+            hub.note(&NOBODY, refusal.activity(now, arrival.id(), request));
             Answer::Respond(refusal.response())
         }
     }
@@ -71,6 +71,6 @@ fn injected_frame_size(hub: &mut HubState, now: Now, arrival: &Arrival) -> Optio
 
 fn take_fault(hub: &mut HubState, now: Now, arrival: &Arrival, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
     let fault = hub.faults.take_early(wanted)?;
-    hub.note(NO_DEVICE, Activity::FaultFired { at: now.wall, connection: arrival.id(), fault: fault.clone() });
+    hub.note(&NOBODY, Activity::FaultFired { at: now.wall, connection: arrival.id(), fault: fault.clone() });
     Some(fault)
 }

@@ -10,7 +10,7 @@ use crate::arrival::Arrival;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::faults::{DropPoint, Fault};
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 /// The request of RFC 6455 1.2, at our path.
 fn request(change: impl Fn(hyper::http::request::Builder) -> hyper::http::request::Builder) -> Request<()> {
@@ -38,7 +38,7 @@ fn hub() -> HubState {
 fn refused(request: &Request<()>) -> u16 {
     let mut hub = hub();
     let Answer::Respond(response) = ask(&mut hub, request) else { panic!("{request:?} is not refused") };
-    let noted = hub.activity(NO_DEVICE).last();
+    let noted = hub.activity(&NOBODY).last();
     assert!(
         matches!(noted, Some(Activity::RequestRefused { status, .. }) if *status == response.status()),
         "{noted:?}"
@@ -117,7 +117,7 @@ fn faults_refuse_fragment_or_drop_the_next_upgrade() {
     assert!(matches!(ask(&mut hub, &asked), Answer::Switch(_, upgrade) if upgrade.frame_size == Some(3)));
     hub.inject(None, Fault::Drop { device: None, at: DropPoint::UpgradeReceived });
     assert!(matches!(ask(&mut hub, &asked), Answer::Nothing));
-    let ended = hub.activity(NO_DEVICE).last();
+    let ended = hub.activity(&NOBODY).last();
     assert!(matches!(ended, Some(Activity::Disconnected { why: DisconnectReason::Fault(_), .. })), "{ended:?}");
     assert!(matches!(ask(&mut hub, &asked), Answer::Switch(_, upgrade) if upgrade.frame_size.is_none()));
 }

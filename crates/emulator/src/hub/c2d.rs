@@ -1,4 +1,5 @@
-//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (docs/hub-over-mqtt.md 3). It knows nothing of packets but their ids.
+//! One device's queue of cloud-to-device messages, or one module's of input messages: locks, redelivery, time to live
+//! (docs/hub-over-mqtt.md 3, 6). It knows nothing of packets but their ids.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::activity::{ConnectionId, PubackEffect};
 use crate::clock::Now;
-use crate::message::{C2dMessage, Expiry, FeedbackMode};
+use crate::message::{C2dMessage, Expiry};
 use crate::record::{C2dRecord, C2dResult, C2dState};
 
 /// A message as it is stored: with its id, and its expiry if the service gave one.
@@ -54,17 +55,10 @@ pub(crate) struct Delivery {
 }
 
 /// A message that has left the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    pub(crate) message_id: String,
-    pub(crate) ack: Option<FeedbackMode>,
+    pub(crate) message: Arc<StoredMessage>,
     pub(crate) result: C2dResult,
-}
-
-impl Ended {
-    fn of(entry: &Entry, result: C2dResult) -> Self {
-        Self { message_id: entry.message.message_id.clone(), ack: entry.message.message.ack, result }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +212,7 @@ impl C2dQueue {
     pub(crate) fn records(&self, now: Now) -> Vec<C2dRecord> {
         let record = |entry: &Entry| C2dRecord {
             message_id: entry.message.message_id.clone(),
+            input: entry.message.message.input.clone(),
             sequence_number: entry.sequence,
             state: match entry.place {
                 Place::Enqueued => C2dState::Enqueued,
@@ -235,7 +230,7 @@ impl C2dQueue {
         self.entries.retain(|entry| {
             let ends = which(entry);
             if ends {
-                ended.push(Ended::of(entry, result));
+                ended.push(Ended { message: Arc::clone(&entry.message), result });
             }
             !ends
         });
@@ -312,8 +307,8 @@ mod tests {
         assert_eq!(queue.puback(A, sent[1].packet_id, false).0, PubackEffect::OutOfOrder);
         assert_eq!(queue.puback(A, 999, false).0, PubackEffect::Unknown);
         assert_eq!(queue.puback(B, sent[0].packet_id, false).0, PubackEffect::Unknown);
-        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message_id, "m1");
-        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message_id, "m3");
+        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message.message_id, "m1");
+        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message.message_id, "m3");
         assert_eq!(queue.len(), 1);
     }
 

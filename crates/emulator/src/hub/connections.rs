@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::hub::registry::Identity;
+use crate::hub::routing::Taken;
 use crate::hub::session::{Feature, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
@@ -80,8 +81,8 @@ impl HubState {
         if opening.clean_session {
             self.sessions.remove(&identity);
         }
-        self.note(&identity.device, Activity::Disconnected { at: now.wall, connection, why });
-        self.release_locks(&identity.device, connection, now);
+        self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
+        self.release_locks(&identity, connection, now);
         self.woken.insert(connection);
     }
 
@@ -135,23 +136,25 @@ impl HubState {
     fn publish_will(&mut self, connection: ConnectionId, opening: &Opening, now: Now) {
         let activity = match &opening.will {
             None => return,
-            Some(Ok(draft)) => {
-                let sequence_number = self.store(&opening.sender, draft.clone(), connection, now);
-                Activity::WillPublished { at: now.wall, connection, sequence_number }
-            }
+            Some(Ok(draft)) => match self.take_from(&opening.sender, draft.clone(), connection, now) {
+                Ok(Taken { sequence_number, .. }) => {
+                    Activity::WillPublished { at: now.wall, connection, sequence_number }
+                }
+                Err(why) => Activity::WillDropped { at: now.wall, connection, why: format!("{why:?}") },
+            },
             Some(Err(why)) => Activity::WillDropped { at: now.wall, connection, why: why.clone() },
         };
-        self.note(&opening.sender.identity.device, activity);
+        self.note(&opening.sender.identity, activity);
     }
 
-    fn release_locks(&mut self, device: &str, connection: ConnectionId, now: Now) {
+    fn release_locks(&mut self, identity: &Identity, connection: ConnectionId, now: Now) {
         let (releases, counts, max) =
             (self.config.release_on_disconnect, self.config.count_redelivery, self.config.max_delivery_count);
         let holds = holds(self.config.lock_expiry, &self.connections);
-        let Some(queue) = self.queues.get_mut(device) else { return };
+        let Some(queue) = self.queues.get_mut(identity) else { return };
         let mut ended = if releases { queue.release(connection, counts, max) } else { Vec::new() };
         ended.extend(queue.advance(now, holds));
-        self.record_ended(device, ended, now);
+        self.record_ended(identity, ended, now);
         self.find_due();
     }
 }

@@ -65,7 +65,7 @@ impl Call {
 
     /// What its time-out means.
     fn expire(&mut self) {
-        let device = self.identity.device.clone();
+        let device = self.identity.to_string();
         let error = match &self.stage {
             Stage::Waiting { request, .. } => MethodError::DeviceNotOnline { device, waited: request.connect_timeout },
             Stage::Sent { response_timeout, .. } => MethodError::Timeout { device, waited: *response_timeout },
@@ -91,12 +91,12 @@ impl Methods {
         self.calls.values_mut().for_each(Call::expire);
     }
 
-    /// The device is gone for good.
-    pub(super) fn device_deleted(&mut self, device: &str) {
-        for call in self.calls.values_mut().filter(|call| call.identity.device == device && call.until().is_some()) {
-            call.stage = Stage::Ended(Err(MethodError::NotFound { device: device.to_owned() }));
+    /// The device or module is gone for good.
+    pub(super) fn identity_deleted(&mut self, identity: &Identity) {
+        for call in self.calls.values_mut().filter(|call| call.identity == *identity && call.until().is_some()) {
+            call.stage = Stage::Ended(Err(not_found(identity)));
         }
-        self.last_rids.retain(|identity, _| identity.device != device);
+        self.last_rids.remove(identity);
     }
 
     fn next_rid(&mut self, identity: &Identity, kind: MethodRid) -> String {
@@ -125,14 +125,13 @@ impl HubState {
         now: Now,
     ) -> Result<CallId, MethodError> {
         check(&request)?;
-        let device = identity.device.clone();
-        if self.registry.get(&device).is_none() {
-            return Err(MethodError::NotFound { device });
+        if !self.registry.knows(identity) {
+            return Err(not_found(identity));
         }
         let waited = request.connect_timeout;
         let online = self.listening(identity, Feature::Methods).is_some();
         if !online && (waited.is_zero() || self.methods.stopped) {
-            return Err(MethodError::DeviceNotOnline { device, waited });
+            return Err(MethodError::DeviceNotOnline { device: identity.to_string(), waited });
         }
         let until = now.elapsed.saturating_add(waited);
         let id = self.methods.add(identity, Stage::Waiting { request, until });
@@ -197,6 +196,14 @@ impl HubState {
     pub(crate) fn forget_method(&mut self, call: CallId) {
         self.methods.calls.remove(&call);
         self.find_due();
+    }
+}
+
+fn not_found(identity: &Identity) -> MethodError {
+    let device = identity.device.clone();
+    match &identity.module {
+        None => MethodError::NotFound { device },
+        Some(module) => MethodError::ModuleNotFound { device, module: module.clone() },
     }
 }
 

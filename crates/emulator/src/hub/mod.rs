@@ -8,6 +8,7 @@ mod messages;
 mod methods;
 pub(crate) mod outbox;
 pub(crate) mod registry;
+pub(crate) mod routing;
 pub(crate) mod session;
 pub(crate) mod telemetry;
 #[cfg(test)]
@@ -37,8 +38,8 @@ use registry::{Identity, Registry};
 use session::Session;
 use twin::Twin;
 
-/// The key of activities on connections whose device is not known.
-pub(crate) const NO_DEVICE: &str = "";
+/// Whose the activities on connections are that never said whose they are.
+pub(crate) static NOBODY: Identity = Identity { device: String::new(), module: None };
 
 /// Everything that the hub knows.
 #[derive(Debug)]
@@ -48,7 +49,8 @@ pub(crate) struct HubState {
     pub(crate) faults: FaultQueue,
     sessions: BTreeMap<Identity, Session>,
     connections: Connections,
-    queues: BTreeMap<String, C2dQueue>,
+    /// Cloud-to-device messages of devices, input messages of modules.
+    queues: BTreeMap<Identity, C2dQueue>,
     twins: BTreeMap<Identity, Twin>,
     methods: Methods,
     outbox: Outbox,
@@ -99,29 +101,49 @@ impl HubState {
         std::mem::take(&mut self.woken)
     }
 
-    /// Records what happened on a device's connection, or with [`NO_DEVICE`] on one whose device is not known.
-    pub(crate) fn note(&mut self, device: &str, activity: Activity) {
-        self.activity.push(device, activity);
+    /// Records what happened on an identity's connection, or with [`NOBODY`] on one whose identity is not known.
+    pub(crate) fn note(&mut self, identity: &Identity, activity: Activity) {
+        self.activity.push(identity, activity);
     }
 
-    pub(crate) fn activity(&self, device: &str) -> impl Iterator<Item = &Activity> {
-        self.activity.of(device)
+    pub(crate) fn activity(&self, identity: &Identity) -> impl Iterator<Item = &Activity> {
+        self.activity.of(identity)
     }
 
-    /// Deletes a device with everything that belongs to it.
+    /// Deletes a device with its modules and everything that belongs to them.
     pub(crate) fn delete_device(&mut self, id: &str, now: Now) -> Result<(), HubError> {
-        if self.registry.get(id).is_none() {
-            return Err(registry::not_found(id));
-        }
+        let Some(device) = self.registry.get(id) else { return Err(registry::not_found(&Identity::device(id))) };
+        let modules: Vec<String> = device.modules.keys().cloned().collect();
         self.end_all_of(id, &DisconnectReason::DeviceDeleted, now);
-        self.purge(id, now);
+        for module in modules {
+            self.forget(&Identity::module(id, &module), now);
+        }
+        self.forget(&Identity::device(id), now);
         self.registry.remove(id)?;
-        self.queues.remove(id);
-        self.twins.retain(|identity, _| identity.device != id);
-        self.methods.device_deleted(id);
-        self.find_due();
-        self.sessions.retain(|identity, _| identity.device != id);
         Ok(())
+    }
+
+    /// Deletes a module with everything that belongs to it.
+    pub(crate) fn delete_module(&mut self, device: &str, module: &str, now: Now) -> Result<(), HubError> {
+        let identity = Identity::module(device, module);
+        if !self.registry.knows(&identity) {
+            return Err(registry::not_found(&identity));
+        }
+        if let Some(connection) = self.connected(&identity) {
+            self.end(connection, DisconnectReason::ModuleDeleted, now);
+        }
+        self.forget(&identity, now);
+        self.registry.remove_module(device, module)
+    }
+
+    /// Everything of an identity but its registry entry ends.
+    fn forget(&mut self, identity: &Identity, now: Now) {
+        self.purge(identity, now);
+        self.queues.remove(identity);
+        self.twins.remove(identity);
+        self.methods.identity_deleted(identity);
+        self.sessions.remove(identity);
+        self.find_due();
     }
 
     /// Enables or disables a device; disabling closes its connections (docs/hub-over-mqtt.md 7, inferred).
@@ -139,12 +161,24 @@ impl HubState {
         Ok(())
     }
 
+    pub(crate) fn create_module(
+        &mut self,
+        device: &str,
+        module: &str,
+        auth: DeviceAuth,
+        now: Now,
+    ) -> Result<(), HubError> {
+        self.registry.create_module(device, module, auth, crate::clock::unix_seconds(now.wall))?;
+        self.twins.insert(Identity::module(device, module), Twin::new(now));
+        Ok(())
+    }
+
     /// Queues a fault; the connections that it may concern look at it at once.
-    pub(crate) fn inject(&mut self, device: Option<String>, fault: Fault) -> FaultId {
+    pub(crate) fn inject(&mut self, only: Option<Identity>, fault: Fault) -> FaultId {
         let concerned =
-            self.connections.all().filter(|(identity, _)| device.as_ref().is_none_or(|id| identity.device == *id));
+            self.connections.all().filter(|(identity, _)| only.as_ref().is_none_or(|only| only == *identity));
         self.woken.extend(concerned.map(|(_, connection)| connection));
-        self.faults.push(device, fault)
+        self.faults.push(only, fault)
     }
 
     /// The server ends: every connection is closed, and no method call waits any more.
@@ -159,15 +193,15 @@ impl HubState {
         if !self.due.reached(now) {
             return;
         }
-        let devices: Vec<String> = self.queues.keys().cloned().collect();
-        for device in devices {
-            let Some(queue) = self.queues.get_mut(&device) else { continue };
+        let identities: Vec<Identity> = self.queues.keys().cloned().collect();
+        for identity in identities {
+            let Some(queue) = self.queues.get_mut(&identity) else { continue };
             let holds = holds(self.config.lock_expiry, &self.connections);
             let ended = queue.advance(now, holds);
             let waits = queue.has_waiting();
-            self.record_ended(&device, ended, now);
+            self.record_ended(&identity, ended, now);
             if waits {
-                self.wake(&Identity::device(&device));
+                self.wake(&identity);
             }
         }
         self.feedback.advance(now);

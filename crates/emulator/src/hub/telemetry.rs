@@ -9,6 +9,9 @@ use crate::clock::{Now, iso8601};
 use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
 
+/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
+pub(crate) const MAX_MESSAGE: usize = 262_144;
+
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
 const STAMPS: [&str; 7] = [
     "iothub-connection-device-id",

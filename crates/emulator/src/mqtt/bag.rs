@@ -9,8 +9,9 @@ use crate::clock::iso8601;
 use crate::config::DuplicateSystemProperty;
 use crate::escape::escape;
 use crate::hub::c2d::StoredMessage;
+use crate::hub::registry::Identity;
 use crate::hub::telemetry::is_stamp;
-use crate::message::FeedbackMode;
+use crate::message::{C2dMessage, FeedbackMode};
 
 /// System properties that a device may set: name on the wire, name in records.
 const SYSTEM: [(&str, &str); 16] = [
@@ -70,20 +71,40 @@ fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// The topic under which a cloud-to-device message is delivered (docs/hub-over-mqtt.md 3), in the order seen on the real hub.
-pub(crate) fn devicebound_topic(device: &str, stored: &StoredMessage) -> String {
+/// The topic under which a message is delivered: cloud-to-device (docs/hub-over-mqtt.md 3), in the order seen on the real hub, or to an input (6).
+pub(crate) fn delivery_topic(identity: &Identity, stored: &StoredMessage) -> String {
     let message = &stored.message;
-    let to = format!("/devices/{device}/messages/devicebound");
-    let expiry = stored.stated_expiry.map(iso8601);
     let mut bag = Vec::new();
     let mut add = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
             bag.push(format!("{}={}", escape(name), escape(value)));
         }
     };
-    add("$.mid", Some(&stored.message_id));
-    add("$.exp", expiry.as_deref());
-    add("$.to", Some(&to));
+    let address = match &message.input {
+        None => {
+            add("$.mid", Some(&stored.message_id));
+            add("$.exp", stored.stated_expiry.map(iso8601).as_deref());
+            let address = format!("/devices/{}/messages/devicebound", identity.device);
+            add("$.to", Some(&address));
+            format!("{}/", &address[1..])
+        }
+        Some(input) => {
+            let sender = message.sender.as_ref();
+            add("$.cdid", sender.map(|sender| sender.device.as_str()));
+            add("$.cmid", sender.and_then(|sender| sender.module.as_deref()));
+            add("$.mid", message.message_id.as_deref());
+            add("$.exp", stored.stated_expiry.map(iso8601).as_deref());
+            for (name, value) in &message.passed_on {
+                add(SYSTEM.iter().find(|(_, record)| record == name).map_or(name, |(wire, _)| wire), Some(value));
+            }
+            // The slash behind the input is there even before an empty bag.
+            format!(
+                "devices/{}/modules/{}/inputs/{input}/",
+                identity.device,
+                identity.module.as_deref().unwrap_or_default()
+            )
+        }
+    };
     add("$.cid", message.correlation_id.as_deref());
     add("$.uid", message.user_id.as_deref());
     add("$.ct", message.content_type.as_deref());
@@ -95,23 +116,25 @@ pub(crate) fn devicebound_topic(device: &str, stored: &StoredMessage) -> String 
             None => escape(name),
         });
     }
-    format!("devices/{device}/messages/devicebound/{}", bag.join("&"))
+    address + &bag.join("&")
 }
 
+/// The longest topic that MQTT can carry.
+pub(crate) const MAX_TOPIC: usize = 65_535;
+
 /// How long that topic would be at most, before the message is stored.
-pub(crate) fn devicebound_topic_length(device: &str, message_id: &str, message: &crate::message::C2dMessage) -> usize {
+pub(crate) fn topic_length(identity: &Identity, message_id: &str, message: &C2dMessage) -> usize {
     let stored = StoredMessage {
         message_id: message_id.to_owned(),
         message: message.clone(),
         stated_expiry: message.expiry.map(|_| SystemTime::UNIX_EPOCH),
     };
-    devicebound_topic(device, &stored).len()
+    delivery_topic(identity, &stored).len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::C2dMessage;
 
     fn decode(text: &str) -> Bag {
         Bag::decode(text, DuplicateSystemProperty::Close).unwrap()
@@ -175,7 +198,7 @@ mod tests {
             .ack(FeedbackMode::Full);
         let stored = StoredMessage { message_id: "m1".into(), message, stated_expiry: Some(SystemTime::UNIX_EPOCH) };
         assert_eq!(
-            devicebound_topic("d", &stored),
+            delivery_topic(&Identity::device("d"), &stored),
             "devices/d/messages/devicebound/%24.mid=m1&%24.exp=1970-01-01T00%3A00%3A00.000Z&%24.to=%2Fdevices%2Fd%2Fmessages%2Fdevicebound\
              &iothub-ack=full&prop%201=v%2F1%C3%A4&null&empty="
         );

@@ -7,14 +7,12 @@ use crate::clock::Now;
 use crate::config::UnknownTopic;
 use crate::faults::DropPoint;
 use crate::hub::HubState;
-use crate::hub::telemetry::Draft;
+use crate::hub::telemetry::{Draft, MAX_MESSAGE};
 use crate::mqtt::bag::Bag;
 use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
-
-/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-const MAX_MESSAGE: usize = 262_144;
+use crate::record::OUTPUT_NAME;
 
 impl Head {
     pub(super) fn publish(&mut self, hub: &mut HubState, now: Now, publish: Publish) {
@@ -43,7 +41,7 @@ impl Head {
         }
     }
 
-    /// Stores a message. True: it is to be acknowledged.
+    /// Takes a message. True: it is to be acknowledged.
     fn telemetry(
         &mut self,
         hub: &mut HubState,
@@ -66,9 +64,22 @@ impl Head {
         if publish.dup {
             draft.mark("mqtt-dup", "true");
         }
-        let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return false };
-        let (packet_id, dup) = (publish.packet_id, publish.dup);
-        self.note(hub, Activity::Telemetry { at: now.wall, connection: self.id, sequence_number, packet_id, dup });
+        let output = draft.system.get(OUTPUT_NAME).cloned();
+        let taken = match hub.take_telemetry(self.id, draft, now) {
+            Ok(taken) => taken,
+            Err(why) => {
+                self.close(hub, now, why);
+                return false;
+            }
+        };
+        let (at, connection, packet_id, dup) = (now.wall, self.id, publish.packet_id, publish.dup);
+        if let Some(places) = taken.routed {
+            let to = places.iter().map(ToString::to_string).collect();
+            self.note(hub, Activity::Routed { at, connection, output, to, packet_id, dup });
+        }
+        if let Some(sequence_number) = taken.sequence_number {
+            self.note(hub, Activity::Telemetry { at, connection, sequence_number, packet_id, dup });
+        }
         !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 /// The numbers that this version of the emulator keeps.
-const NUMBERS: std::ops::RangeInclusive<u32> = 1..=45;
+const NUMBERS: std::ops::RangeInclusive<u32> = 1..=50;
 
 /// How many numbers may wait, each with its reason.
-const MOST_LATER: usize = 5;
+const MOST_LATER: usize = 2;
 
 enum Proof {
     Tests(Vec<String>),
@@ -41,7 +41,7 @@ fn a_disagreement_between_list_and_tests_is_found() {
     }
     let all_later: String = NUMBERS.map(|number| format!("E{number:02} | s | later: not yet\n")).collect();
     let found = problems(&all_later, &BTreeSet::new()).join("\n");
-    assert!(found.contains("45 numbers say later"), "{found}");
+    assert!(found.contains("50 numbers say later"), "{found}");
 }
 
 /// What is wrong, one line each.
