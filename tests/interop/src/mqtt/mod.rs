@@ -1,14 +1,15 @@
-//! Microsoft's SDKs against our emulator over MQTT. What counts is the hub's own record: each step is looked up there.
+//! Microsoft's SDKs against our emulator over MQTT, bare or on a WebSocket. What counts is the hub's own record: each step is looked up there.
 
 mod backend;
 mod record;
 mod sample;
 mod sdk;
 mod story;
+mod way;
 
 use std::time::{Duration, Instant};
 
-use iothub_emulator::{Activity, Device, Emulator, Hub};
+use iothub_emulator::{Activity, Device, Hub};
 
 use crate::process::{Ended, Process};
 use crate::report::{Report, same, same_json};
@@ -18,6 +19,7 @@ use sample::Sample;
 use sdk::Sdk;
 use serde_json::{Value, json};
 use story::Story;
+pub(crate) use way::Way;
 
 /// How long each step may take; the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,30 +28,40 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// The exit code of the scripts when the hub refused the connection.
 const EXIT_REFUSED: i32 = 3;
 
-pub(crate) fn run(report: &mut Report) -> Result<(), String> {
-    let emulator = Emulator::start().map_err(|error| error.to_string())?;
-    report.note(&format!("a hub of ours listens on {}", emulator.mqtt_address()));
+pub(crate) fn over_tls(report: &mut Report) -> Result<(), String> {
+    let (hub, way) = Way::mqtt()?;
+    run(&hub, &way, report)
+}
+
+pub(crate) fn over_web_socket(report: &mut Report) -> Result<(), String> {
+    let (hub, way) = Way::web_socket()?;
+    run(&hub, &way, report)
+}
+
+fn run(hub: &Hub, way: &Way, report: &mut Report) -> Result<(), String> {
+    report.note(&way.describe(hub));
     for sdk in [sdk::node(), sdk::python()] {
         let started = Instant::now();
-        with_its_key(&sdk, &emulator, report)?;
-        with_a_wrong_key(&sdk, &emulator, report)?;
+        with_its_key(&sdk, hub, way, report)?;
+        with_a_wrong_key(&sdk, hub, way, report)?;
         report.note(&format!("{}: {:.1} s", sdk.name, started.elapsed().as_secs_f64()));
     }
     Ok(())
 }
 
 /// Everything that the story has, with the device's own key.
-fn with_its_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
+fn with_its_key(sdk: &Sdk, hub: &Hub, way: &Way, report: &mut Report) -> Result<(), String> {
     let device = hub.create_device(&format!("{}-device", sdk.name)).map_err(|error| error.to_string())?;
     let story = Story::new();
     let mut back_end = BackEnd::new(hub, &device, &story)?;
-    let ended = converse(sdk, hub, &device, &story, &mut back_end);
+    let ended = converse(sdk, hub, way, &device, &story, &mut back_end);
     let (record, outcomes) = (Record::of(hub, &device), back_end.outcomes());
     let (telemetry, message, qos) = (&story.telemetry, &story.message, sdk.request_qos);
 
     let failed_before = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("{}: {what}", sdk.name), outcome);
     check("connects with user name, keep-alive and TLS version of this SDK", record.connected(sdk));
+    check("connects the way it should", way.was_taken(&record));
 
     check("sends telemetry: every body is stored, in order", record.bodies(telemetry));
     check("sends telemetry: application properties are stored", record.properties(telemetry));
@@ -85,10 +97,10 @@ fn with_its_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String>
 }
 
 /// Its connection string has a key that is not the device's.
-fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), String> {
+fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, way: &Way, report: &mut Report) -> Result<(), String> {
     let device = hub.create_device(&format!("{}-impostor", sdk.name)).map_err(|error| error.to_string())?;
     let connection_string = with_another_key(&device, hub)?;
-    let ended = sdk.start(hub, &connection_string, &json!({})).and_then(|process| process.finish(LIMIT));
+    let ended = sdk.start(hub, way, &connection_string, &json!({})).and_then(|process| process.finish(LIMIT));
     let record = Record::of(hub, &device);
 
     let failed_before = report.failed();
@@ -99,8 +111,15 @@ fn with_a_wrong_key(sdk: &Sdk, hub: &Hub, report: &mut Report) -> Result<(), Str
     Ok(())
 }
 
-fn converse(sdk: &Sdk, hub: &Hub, device: &Device, story: &Story, back_end: &mut BackEnd<'_>) -> Result<Ended, String> {
-    let mut process = sdk.start(hub, device.connection_string(), &story.task())?;
+fn converse(
+    sdk: &Sdk,
+    hub: &Hub,
+    way: &Way,
+    device: &Device,
+    story: &Story,
+    back_end: &mut BackEnd<'_>,
+) -> Result<Ended, String> {
+    let mut process = sdk.start(hub, way, device.connection_string(), &story.task())?;
     let limit = work_while_it_runs(hub, &mut process, back_end)?;
     let ended = process.finish(limit)?;
     // Its last bytes may still be on their way through the hub.

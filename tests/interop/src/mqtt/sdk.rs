@@ -3,6 +3,7 @@
 use iothub_emulator::{Hub, TlsVersion};
 use serde_json::Value;
 
+use super::way::Way;
 use crate::process::{Lines, Process, command};
 
 /// One SDK with its script.
@@ -58,9 +59,9 @@ pub(crate) fn python() -> Sdk {
 
 impl Sdk {
     /// Starts its script with a connection string and a task, towards this hub.
-    pub(crate) fn start(&self, hub: &Hub, connection_string: &str, task: &Value) -> Result<Process, String> {
-        let port = hub.mqtt_address().port();
-        let connection_string = if self.port_in_gateway {
+    pub(crate) fn start(&self, hub: &Hub, way: &Way, connection_string: &str, task: &Value) -> Result<Process, String> {
+        let (port, proxy) = (hub.mqtt_address().port(), way.proxy_url());
+        let connection_string = if self.port_in_gateway && proxy.is_none() {
             format!("{connection_string};GatewayHostName={}:{port}", hub.host_name())
         } else {
             connection_string.to_owned()
@@ -72,6 +73,9 @@ impl Sdk {
             .env("INTEROP_PORT", port.to_string())
             .env("INTEROP_CA", hub.ca_pem())
             .env("INTEROP_TASK", task.to_string());
+        if let Some(proxy) = proxy {
+            command.env("INTEROP_PROXY", proxy);
+        }
         Process::start(command, Lines::OfStdout)
     }
 }
