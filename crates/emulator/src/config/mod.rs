@@ -148,7 +148,8 @@ impl Config {
         self
     }
 
-    /// Where to listen for HTTPS, with MQTT over WebSocket. Default `127.0.0.1:0`, as for MQTT.
+    /// Where to listen for HTTPS, with MQTT over WebSocket. Default `127.0.0.1:0`, as for MQTT. A WebSocket message to the hub may have
+    /// 1 MiB, the emulator's own limit.
     #[must_use]
     pub fn with_https_address(mut self, address: SocketAddr) -> Self {
         self.https_address = address;

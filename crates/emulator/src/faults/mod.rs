@@ -100,12 +100,12 @@ pub enum Fault {
         /// Where.
         at: DropPoint,
     },
-    /// The next request for a WebSocket, whosever, is refused with this HTTP status. Below 200 or above 599 it is 500.
+    /// The next request for a WebSocket, whichever device's, is refused with this HTTP status. Below 200 or above 599 it is 500.
     RefuseUpgrade {
         /// The HTTP status.
         status: u16,
     },
-    /// What the hub sends on the next WebSocket, whosever, goes in frames of at most so many bytes: it is fragmented.
+    /// What the hub sends on the next WebSocket, whichever device's, goes in frames of at most so many bytes: it is fragmented.
     FragmentMessages {
         /// The longest payload of a frame.
         size: usize,

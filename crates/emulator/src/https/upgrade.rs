@@ -19,7 +19,7 @@ pub(crate) enum Protocol {
     Mqtt,
 }
 
-/// Where which protocol is spoken. Paths and subprotocols are compared without regard to case.
+/// Which protocol is spoken where: path, subprotocol, protocol. Paths and subprotocols are compared without regard to case.
 const ROUTES: [(&str, &str, Protocol); 1] = [("/$iothub/websocket", "mqtt", Protocol::Mqtt)];
 
 /// What RFC 6455 1.3 appends to a key.
@@ -83,18 +83,17 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Upgrade, Refusal> {
         return Err(Refusal::other_version());
     }
     let key = single(request, &SEC_WEBSOCKET_KEY).unwrap_or_default();
-    if STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_LENGTH) {
-        let (subprotocol, protocol) = subprotocol(request, path).ok_or_else(|| unknown_subprotocol(request))?;
-        let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-        Ok(Upgrade {
-            protocol,
-            asked: WebSocketUpgrade { path: target, subprotocol: subprotocol.to_owned() },
-            frame_size: None,
-            accept: accept_value(key),
-        })
-    } else {
-        refuse("Sec-WebSocket-Key is not one text of 16 bytes in base64")
+    if !STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_LENGTH) {
+        return refuse("Sec-WebSocket-Key is not one text of 16 bytes in base64");
     }
+    let (subprotocol, protocol) = subprotocol(request, path).ok_or_else(|| unknown_subprotocol(request))?;
+    let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    Ok(Upgrade {
+        protocol,
+        asked: WebSocketUpgrade { path: target, subprotocol: subprotocol.to_owned() },
+        frame_size: None,
+        accept: accept_value(key),
+    })
 }
 
 /// The first of the offered subprotocols that is spoken at the path.

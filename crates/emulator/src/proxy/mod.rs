@@ -211,10 +211,10 @@ impl TestProxy {
     /// # Errors
     /// [`WaitError`] says how many there were after `limit` of real time.
     pub fn wait_for_requests(&self, count: usize, limit: Duration) -> Result<Vec<ProxyRequest>, WaitError> {
-        let end = Instant::now() + limit;
+        let end = Instant::now().checked_add(limit);
         let mut inner = self.state.lock();
         while inner.requests.len() < count {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 let found = format!("{} came", inner.requests.len());
                 return Err(WaitError { what: format!("{count} requests to the proxy"), limit, found });

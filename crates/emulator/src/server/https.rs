@@ -53,23 +53,22 @@ pub(super) async fn serve(
     };
     let http1::Parts { io, read_buf, .. } = connection.into_parts();
     let Desk { arrival, upgrade } = desk.into_inner().unwrap_or_else(PoisonError::into_inner);
-    shared.change(|hub, now| match (&upgrade, served) {
-        (Some(_), _) => arrival.reach(hub, now, DropPoint::UpgradeSent),
-        (None, Ok(())) => arrival.end(hub, now, DisconnectReason::ConnectionLost),
-        (None, Err(error)) => arrival.end(hub, now, DisconnectReason::ProtocolViolation(error.to_string())),
-    });
     let tls = io.into_inner();
-    match upgrade {
-        Some(upgrade) if !arrival.is_over() => Some((Unread { early: read_buf, tls }, upgrade)),
-        Some(_) => {
-            Stream::new(tls).end(Close::Bare).await;
-            None
-        }
-        None => {
-            Stream::new(tls).end(Close::Orderly).await;
-            None
+    if let Some(upgrade) = upgrade {
+        shared.change(|hub, now| arrival.reach(hub, now, DropPoint::UpgradeSent));
+        if !arrival.is_over() {
+            return Some((Unread { early: read_buf, tls }, upgrade));
         }
     }
+    // A fault or the end of its time ends it without a word.
+    let close = if arrival.is_over() { Close::Bare } else { Close::Orderly };
+    let why = match served {
+        Err(error) if error.is_parse() => DisconnectReason::ProtocolViolation(error.to_string()),
+        _ => DisconnectReason::ConnectionLost,
+    };
+    shared.change(|hub, now| arrival.end(hub, now, why));
+    Stream::new(tls).end(close).await;
+    None
 }
 
 /// Where requests are answered.
