@@ -44,7 +44,8 @@
 //!
 //! # Cargo features
 //!
-//! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883.
+//! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883: `Mqtt`.
+//! - `mqtt-ws`: the same over a WebSocket, port 443: `MqttWs`.
 
 mod protocol;
 
@@ -52,6 +53,8 @@ pub use iothub_core::*;
 pub use iothub_net::Resolve;
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
+#[cfg(feature = "mqtt-ws")]
+pub use iothub_transport_mqtt_ws::MqttWs;
 pub use protocol::{Protocol, UnknownProtocol};
 
 #[cfg(all(doctest, feature = "mqtt"))]
