@@ -100,3 +100,42 @@ impl Provider for MqttWs {
         self.mqtt.platform()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(protocol: &MqttWs) -> String {
+        match protocol.transport(&Endpoint::new("hub.example")) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{protocol:?} was taken"),
+        }
+    }
+
+    #[test]
+    fn the_port_is_443_unless_the_provider_or_the_endpoint_says_otherwise() {
+        let mut endpoint = Endpoint::new("hub.example");
+        let port = |protocol: &MqttWs, endpoint: &Endpoint| protocol.transport(endpoint).unwrap().peer().1;
+        assert_eq!(port(&MqttWs::new(), &endpoint), 443);
+        assert_eq!(port(&MqttWs::new().port(1234), &endpoint), 1234);
+        endpoint.port = Some(4321);
+        assert_eq!(port(&MqttWs::new().port(1234), &endpoint), 4321);
+    }
+
+    #[test]
+    fn it_has_a_name_of_its_own_and_can_do_what_mqtt_can() {
+        let endpoint = Endpoint::new("hub.example");
+        let (over_ws, plain) = (MqttWs::new().transport(&endpoint).unwrap(), Mqtt::new().transport(&endpoint).unwrap());
+        let (ours, theirs) = (over_ws.capabilities(), plain.capabilities());
+        assert_eq!((ours.name, theirs.name), ("mqtt-ws", "mqtt"));
+        assert_eq!((ours.features, ours.dispositions), (theirs.features, theirs.dispositions));
+    }
+
+    #[test]
+    fn an_option_out_of_range_fails_at_creation_by_its_name() {
+        assert!(refused(&MqttWs::new().keep_alive(Duration::ZERO)).contains("keep_alive"));
+        assert!(refused(&MqttWs::new().connect_timeout(Duration::ZERO)).contains("connect_timeout"));
+        assert!(refused(&MqttWs::new().max_in_flight(0)).contains("max_in_flight"));
+        assert!(refused(&MqttWs::new().port(0)).contains("port"));
+    }
+}
