@@ -69,10 +69,11 @@ impl Bench {
     /// Sends a message and waits until the hub has confirmed it.
     fn send(&mut self, text: &'static str) {
         let id = self.client.send_event_tracked(text).unwrap();
-        self.until("its confirmation", |_, event| match event {
-            Some(Event::Confirmation { id: confirmed, outcome }) if confirmed == id => Some(outcome.unwrap()),
+        let outcome = self.until("its confirmation", |_, event| match event {
+            Some(Event::Confirmation { id: confirmed, outcome }) if confirmed == id => Some(outcome),
             _ => None,
         });
+        outcome.unwrap();
     }
 }
 

@@ -12,8 +12,10 @@
 pub mod connection_string;
 pub mod emulator_mqtt;
 pub mod mqtt_session;
+pub mod proxy;
 pub mod script;
 pub mod topics;
 pub mod twin;
+pub mod websocket;
 pub mod wire;
 pub mod world;

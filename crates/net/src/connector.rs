@@ -18,7 +18,8 @@ use iothub_core::{
 use rustls_pki_types::ServerName;
 
 use self::failure::Failure;
-use self::proxy::{Tunnel, Via, unbracketed};
+pub(crate) use self::proxy::Via;
+use self::proxy::{Tunnel, unbracketed};
 use crate::resolve::SystemResolver;
 use crate::stream::Layer;
 use crate::tcp::Socket;

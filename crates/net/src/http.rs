@@ -7,6 +7,9 @@ use std::task::Poll;
 /// How long a head may be; proxies that explain themselves do so in the body.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// So far a beginning is looked at byte by byte, because it may show that this is no HTTP at all.
+const BEGINNING: usize = 32;
+
 /// How many header lines it may have.
 const MAX_HEADERS: usize = 64;
 
@@ -64,17 +67,15 @@ impl HeadReader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Poll::Ready(Err(HeadError::Io(error))),
             };
-            let is_first = self.received.is_empty();
             self.received.extend_from_slice(chunk);
-            // A head can only end, or turn out to be none, where something ends or begins.
-            if (is_first || chunk.contains(&b'\n'))
+            // A head ends with a line, and reading it anew for every byte would take its time.
+            if (self.received.len() <= BEGINNING || chunk.contains(&b'\n'))
                 && let Some(outcome) = self.parse()
             {
                 return Poll::Ready(outcome);
             }
             if self.received.len() > MAX_HEAD {
-                let text = format!("its head is longer than {} KiB", MAX_HEAD / 1024);
-                return Poll::Ready(Err(HeadError::Malformed(text)));
+                return Poll::Ready(Err(too_long()));
             }
         }
     }
@@ -83,6 +84,7 @@ impl HeadReader {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(&self.received) {
+            Ok(httparse::Status::Complete(length)) if length > MAX_HEAD => return Some(Err(too_long())),
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return None,
             Err(error) => return Some(Err(HeadError::Malformed(error.to_string()))),
@@ -95,6 +97,10 @@ impl HeadReader {
         };
         Some(Ok((answer, self.received.split_off(length))))
     }
+}
+
+fn too_long() -> HeadError {
+    HeadError::Malformed(format!("its head is longer than {} KiB", MAX_HEAD / 1024))
 }
 
 /// A text of the other side as it can stand in an error: printable, and not long.
@@ -170,6 +176,8 @@ mod tests {
     fn what_is_no_http_is_recognised_at_its_first_bytes() {
         for bytes in [&b"\x15\x03\x01\x00\x02"[..], b"SSH-2.0-OpenSSH", b"HTTP/2 200", b"\x00"] {
             assert!(!malformed(bytes).is_empty());
+            let alone: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert!(matches!(read(&alone), Poll::Ready(Err(HeadError::Malformed(_)))), "{bytes:?}");
         }
     }
 

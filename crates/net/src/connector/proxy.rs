@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::http::{Answer, HeadError, HeadReader, authority, shown};
 
 /// A proxy, and the request that is sent to it.
-pub(super) struct Via {
+pub(crate) struct Via {
     pub(super) host: Arc<str>,
     pub(super) port: u16,
     /// The host, if it is an address already.
@@ -26,7 +26,7 @@ pub(super) struct Via {
 
 impl Via {
     /// Through this proxy to that host and port.
-    pub(super) fn new(proxy: &Proxy, host: &str, port: u16) -> Result<Self, CreateError> {
+    pub(crate) fn new(proxy: &Proxy, host: &str, port: u16) -> Result<Self, CreateError> {
         let wrong = |value: String, allowed| Err(CreateError::Option { option: "proxy", value, allowed });
         let name = unbracketed(&proxy.host);
         if ServerName::try_from(name).is_err() || proxy.port == 0 {
@@ -50,7 +50,7 @@ impl Via {
     }
 
     /// Begins the dialogue on a connection to it.
-    pub(super) fn tunnel(&self) -> Tunnel {
+    pub(crate) fn tunnel(&self) -> Tunnel {
         Tunnel {
             request: self.request.clone(),
             sent: 0,
@@ -101,7 +101,7 @@ fn request(proxy: &Proxy, target: &str) -> Zeroizing<Vec<u8>> {
 }
 
 /// The dialogue with a proxy: CONNECT, and its answer.
-pub(super) struct Tunnel {
+pub(crate) struct Tunnel {
     request: Zeroizing<Vec<u8>>,
     sent: usize,
     answer: HeadReader,
@@ -110,7 +110,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Goes on as far as the connection allows; afterwards it leads to the hub.
-    pub(super) fn poll(&mut self, io: &mut (impl Read + Write)) -> Poll<Result<(), ProxyError>> {
+    pub(crate) fn poll(&mut self, io: &mut (impl Read + Write)) -> Poll<Result<(), ProxyError>> {
         // A proxy that says no may not even read the request, so its answer counts first.
         let sent = self.send(io);
         match self.answer.poll(io) {
