@@ -2,7 +2,7 @@
 //! rumqttc's stock event loop in the same run.
 //!
 //! ```sh
-//! cargo bench --bench footprint
+//! cargo bench --all-features --bench footprint
 //! ```
 //!
 //! Times are the median of five rounds. Both speak TLS.

@@ -1,7 +1,7 @@
 //! CPU per message and throughput of QoS 1 telemetry, beside rumqttc's stock event loop in the same run.
 //!
 //! ```sh
-//! cargo bench --bench telemetry
+//! cargo bench --all-features --bench telemetry
 //! ```
 //!
 //! 256 B messages to a sink in this process, windows of 1, 100 and 1,000. Each figure is the median of five rounds, whose
@@ -30,11 +30,21 @@ const ROUNDS: usize = 5;
 /// At window 100 a message may cost this part of the rival's CPU at the most.
 const TARGET: f64 = 1.0 / 8.0;
 
+/// And so many times as much over a WebSocket.
+const WEB_SOCKET: f64 = 2.0;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Driver {
     Ours,
+    OverWebSocket,
     Rival,
 }
+
+const DRIVERS: [(Driver, &str); 3] = [
+    (Driver::Ours, "iothub-client"),
+    (Driver::OverWebSocket, "iothub-client over WebSocket"),
+    (Driver::Rival, "rumqttc"),
+];
 
 /// One round's figures.
 struct Round {
@@ -50,7 +60,7 @@ fn main() -> ExitCode {
     let payload = Bytes::from(vec![b'x'; 256]);
     let mut plan: Vec<(Driver, u64, u64)> = Vec::new();
     for (window, count) in [(1, 5_000), (100, 100_000), (1000, 100_000)] {
-        for driver in [Driver::Ours, Driver::Rival] {
+        for (driver, _) in DRIVERS {
             plan.extend([(driver, window, count); ROUNDS]);
         }
     }
@@ -63,23 +73,28 @@ fn main() -> ExitCode {
     }
     eprintln!();
 
-    println!("window  client           messages/s   CPU us/message");
+    println!("window  client                         messages/s   CPU us/message");
     for window in [1, 100, 1000] {
-        for (driver, name) in [(Driver::Ours, "iothub-client"), (Driver::Rival, "rumqttc")] {
+        for (driver, name) in DRIVERS {
             let of = |figure: fn(&Round) -> f64| figures(&rounds, driver, window, figure);
-            println!("{window:>6}  {name:<14} {:>12.0} {:>16.3}", of(|r| r.per_second), of(|r| r.cpu_micros));
+            println!("{window:>6}  {name:<28} {:>12.0} {:>16.3}", of(|r| r.per_second), of(|r| r.cpu_micros));
         }
     }
     let cpu = |driver| figures(&rounds, driver, 100, |round| round.cpu_micros);
     let ratio = cpu(Driver::Ours) / cpu(Driver::Rival);
     let met = verdict("CPU per message at window 100, part of rumqttc's", ratio, TARGET, "");
-    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let ratio = cpu(Driver::OverWebSocket) / cpu(Driver::Ours);
+    let met_too = verdict("CPU per message at window 100 over WebSocket, times that without", ratio, WEB_SOCKET, "");
+    if met && met_too { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(sink: &Sink, rival: &Rival, driver: Driver, window: u64, count: u64, payload: &Bytes) -> Round {
     let (per_second, cpu_micros) = match driver {
-        Driver::Ours => {
-            let mut client = ours::connect(sink, window as usize);
+        Driver::Ours | Driver::OverWebSocket => {
+            let mut client = match driver {
+                Driver::OverWebSocket => ours::connect_over_web_socket(sink, window as usize),
+                _ => ours::connect(sink, window as usize),
+            };
             ours::send(&mut client, payload, count / 10, window);
             let (cpu, start) = (thread_cpu(), Instant::now());
             ours::send(&mut client, payload, count, window);

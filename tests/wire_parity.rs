@@ -229,3 +229,33 @@ fn the_column_of_this_client_is_taken_from_the_block() {
         assert!(cells >= 10, "only {cells} pieces were compared");
     }
 }
+
+/// The request that the page shows is the one that the hub gets.
+#[cfg(feature = "mqtt-ws")]
+#[test]
+fn the_page_shows_what_is_asked_for_before_a_web_socket() {
+    use iothub_client::{ConnectionState, MqttWs};
+    use iothub_emulator::{Activity, Emulator};
+
+    let hub = Emulator::start().unwrap();
+    let device = hub.create_device("dev1").unwrap();
+    let mut client = DeviceClient::builder(device.connection_string())
+        .gateway(format!("localhost:{}", hub.https_address().port()))
+        .trusted_certs(hub.ca_pem())
+        .build(&MqttWs::new())
+        .unwrap();
+    let limit = std::time::Instant::now() + Duration::from_secs(30);
+    while client.connection_state() != ConnectionState::Ready {
+        assert!(std::time::Instant::now() < limit, "{client:?}");
+        client.do_work();
+        client.wait(Duration::from_secs(1));
+    }
+    let asked = hub.activity("dev1").into_iter().find_map(|activity| match activity {
+        Activity::Connected { web_socket, .. } => web_socket,
+        _ => None,
+    });
+    let asked = asked.expect("a WebSocket");
+    let request = block(PAGE.split_once("\n## Over a WebSocket\n").expect("the page has a part on WebSockets").1);
+    assert!(request.starts_with(&format!("GET {} HTTP/1.1\n", asked.path)), "{asked:?}");
+    assert!(request.contains(&format!("\nSec-WebSocket-Protocol: {}\n", asked.subprotocol)), "{asked:?}");
+}

@@ -1,10 +1,10 @@
-//! Our client, over TLS.
+//! Our client, over TLS, with a WebSocket and without.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use iothub_client::{ConnectionState, DeviceClient, Mqtt};
+use iothub_client::{ConnectionState, DeviceClient, Mqtt, MqttWs, Provider};
 
 use super::rival::wall_nanos;
 use super::sink::{PUSHES, Sink};
@@ -12,7 +12,14 @@ use super::sink::{PUSHES, Sink};
 const FOREVER: Duration = Duration::from_secs(3600);
 
 pub(crate) fn connect(sink: &Sink, window: usize) -> DeviceClient {
-    let mut client = create(sink, window);
+    ready(create(sink, window))
+}
+
+pub(crate) fn connect_over_web_socket(sink: &Sink, window: usize) -> DeviceClient {
+    ready(create_over(sink, &MqttWs::new().max_in_flight(window)))
+}
+
+fn ready(mut client: DeviceClient) -> DeviceClient {
     while client.connection_state() != ConnectionState::Ready {
         client.do_work();
         client.wait(Duration::from_millis(100));
@@ -21,12 +28,13 @@ pub(crate) fn connect(sink: &Sink, window: usize) -> DeviceClient {
 }
 
 pub(crate) fn create(sink: &Sink, window: usize) -> DeviceClient {
+    create_over(sink, &Mqtt::new().max_in_flight(window))
+}
+
+fn create_over(sink: &Sink, provider: &dyn Provider) -> DeviceClient {
     let port = sink.address.port();
     let text = format!("HostName=localhost;GatewayHostName=localhost:{port};DeviceId=bench;SharedAccessKey=YmVuY2g=");
-    DeviceClient::builder(&text)
-        .trusted_certs(sink.ca_pem.clone())
-        .build(&Mqtt::new().max_in_flight(window))
-        .expect("a client")
+    DeviceClient::builder(&text).trusted_certs(sink.ca_pem.clone()).build(provider).expect("a client")
 }
 
 /// Sends so many messages, with up to two windows in the client's hands, until all are confirmed.

@@ -1,5 +1,6 @@
 //! A broker that only answers: CONNACK, SUBACK, PINGRESP, and a PUBACK for each publish, many in one write. On its own
-//! thread, over TLS. It costs as little as it can, so that the clients are what is measured.
+//! thread, over TLS, in a WebSocket for whom asks for one. It costs as little as it can, so that the clients are what is
+//! measured.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Sink {
                     let (acceptor, tcp) = (acceptor.clone(), Counted { tcp, bytes_in: counter.clone() });
                     tokio::spawn(async move {
                         if let Ok(stream) = acceptor.accept(tcp).await {
-                            serve(stream).await;
+                            let _ = serve(stream).await;
                         }
                     });
                 }
@@ -72,12 +73,29 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), issuer.pem())
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let (mut pending, mut answers) = (Vec::new(), Vec::new());
+/// Serves one connection to its end.
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    let (mut raw, mut pending, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     let mut chunk = vec![0; 64 * 1024];
+    let mut is_web_socket = false;
     loop {
-        let Ok(count @ 1..) = stream.read(&mut chunk).await else { return };
-        pending.extend_from_slice(&chunk[..count]);
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        raw.extend_from_slice(&chunk[..count]);
+        if raw.starts_with(b"GET ") {
+            let Some(answer) = upgrade(&raw) else { continue };
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+            raw.clear();
+            is_web_socket = true;
+        }
+        if is_web_socket {
+            take_frames(&mut raw, &mut pending);
+        } else {
+            pending.append(&mut raw);
+        }
         let mut done = 0;
         let mut subscribed = false;
         while let Some((packet, length)) = packet(&pending[done..]) {
@@ -86,13 +104,51 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
             done += length;
         }
         pending.drain(..done);
-        if stream.write_all(&answers).await.is_err() || stream.flush().await.is_err() {
-            return;
+        if is_web_socket && !answers.is_empty() {
+            stream.write_all(&header(answers.len())).await?;
         }
+        stream.write_all(&answers).await?;
+        stream.flush().await?;
         answers.clear();
         if subscribed {
             push(&mut stream).await;
         }
+    }
+}
+
+/// The answer to a whole request for a WebSocket.
+fn upgrade(request: &[u8]) -> Option<String> {
+    let request = std::str::from_utf8(request).ok().filter(|text| text.ends_with("\r\n\r\n"))?;
+    let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    Some(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+    ))
+}
+
+/// Moves the payload of the whole frames.
+fn take_frames(raw: &mut Vec<u8>, payload: &mut Vec<u8>) {
+    let mut done = 0;
+    while let [_, second, rest @ ..] = &raw[done..] {
+        let (length, wide) = match second & 0x7f {
+            126 if rest.len() >= 2 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), 2),
+            short @ ..126 => (usize::from(short), 0),
+            _ => break,
+        };
+        let Some(masked) = rest.get(wide..wide + 4 + length) else { break };
+        let (mask, masked) = masked.split_at(4);
+        payload.extend(masked.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        done += 2 + wide + 4 + length;
+    }
+    raw.drain(..done);
+}
+
+/// Of a binary message of less than 64 KiB.
+fn header(length: usize) -> Vec<u8> {
+    match length {
+        short @ ..126 => vec![0x82, short as u8],
+        long => [&[0x82, 126][..], &(long as u16).to_be_bytes()].concat(),
     }
 }
 

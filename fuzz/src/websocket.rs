@@ -120,8 +120,8 @@ struct Session {
     /// What the client has written, and what has come of it.
     written: Vec<u8>,
     received: Vec<u8>,
-    /// Whether the server still takes bytes.
-    hears: bool,
+    /// Whether the server has not hung up, nor the connection broken.
+    is_up: bool,
 }
 
 impl Session {
@@ -135,7 +135,7 @@ impl Session {
             ended: None,
             written: Vec::new(),
             received: Vec::new(),
-            hears: true,
+            is_up: true,
         }
     }
 
@@ -161,12 +161,12 @@ impl Session {
                 'l' => self.peer.limit_reads(script.number()),
                 'q' => {
                     self.take();
-                    self.hears = false;
+                    self.is_up = false;
                     self.peer.close();
                 }
                 'z' => {
                     self.take();
-                    self.hears = false;
+                    self.is_up = false;
                     self.peer.cut_after_sent();
                 }
                 _ => {}
@@ -176,8 +176,10 @@ impl Session {
     }
 
     fn send(&mut self, bytes: Vec<u8>) {
-        self.peer.send(&bytes);
-        self.sent.extend(bytes);
+        if self.is_up {
+            self.peer.send(&bytes);
+            self.sent.extend(bytes);
+        }
     }
 
     fn read(&mut self, size: usize) {
@@ -222,7 +224,7 @@ impl Session {
 
     fn finish(mut self) {
         self.read(4096);
-        if self.hears {
+        if self.is_up {
             // As long as the client has something, and the server takes it, there must be progress.
             self.peer.set_capacity(1 << 20);
             self.flush();
@@ -235,7 +237,7 @@ impl Session {
         let expected = Reading::of(&self.sent);
         assert_eq!(self.read, expected.payload, "the payload of the binary messages");
         match (expected.end, self.ended) {
-            (End::Nothing, ended) => assert_eq!(ended.is_some(), !self.hears, "{ended:?}"),
+            (End::Nothing, ended) => assert_eq!(ended.is_some(), !self.is_up, "{ended:?}"),
             (End::Closed { normal: true }, ended) => assert_eq!(ended, Some(ErrorKind::UnexpectedEof)),
             (End::Closed { normal: false }, ended) => assert_eq!(ended, Some(ErrorKind::ConnectionAborted)),
             (End::Broken, ended) => assert_eq!(ended, Some(ErrorKind::InvalidData)),
@@ -257,7 +259,7 @@ impl Session {
             rest = behind;
         }
         assert!(self.written.starts_with(&data), "other bytes than were written");
-        if self.hears && self.ended.is_none() {
+        if self.is_up && self.ended.is_none() {
             assert!(rest.is_empty() && is_closed, "the server takes everything, and hears a goodbye");
             assert_eq!(data, self.written, "all of it");
         }
