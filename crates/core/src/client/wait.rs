@@ -77,7 +77,7 @@ impl<K> Outbox<K> {
     /// Turns and parks until `done`, or until the time has come.
     pub(super) fn drive(&mut self, until: Option<Instant>, done: impl Fn(&Self) -> bool) {
         while !done(self) && !self.has_passed(until) {
-            self.park(until);
+            self.park(earliest(self.next_deadline(), until));
             self.turn();
         }
     }
@@ -86,6 +86,7 @@ impl<K> Outbox<K> {
     pub(super) fn disconnect(&mut self, until: Option<Instant>) {
         self.transport.disconnect(self.slot, self.platform.now());
         loop {
+            self.platform.clear_wakes();
             self.transport.do_work(self.platform.now());
             while let Some(event) = self.transport.poll_event(self.slot) {
                 if matches!(event, TransportEvent::Disconnected | TransportEvent::Down(_)) {
@@ -95,14 +96,14 @@ impl<K> Outbox<K> {
             if self.has_passed(until) {
                 return self.transport.unregister(self.slot);
             }
-            self.park(until);
+            // What else the engine would do now has no turn any more.
+            self.park(earliest(self.transport.next_deadline(), until));
         }
     }
 
     fn park(&mut self, until: Option<Instant>) {
         let mut on = Vec::new();
         self.readiness(&mut on);
-        let until = earliest(self.next_deadline(), until);
         self.platform.park(&on, until);
     }
 
