@@ -74,7 +74,7 @@ impl SharedTransport {
         } else if wanted.trust != Trust::System && wanted.trust != ours.trust {
             "trust belongs to the shared transport: give the roots with its endpoint".to_owned()
         } else if wanted.certificate.is_some() {
-            "a certificate proves one identity for the whole connection: give this client its own transport".to_owned()
+            ONE_IDENTITY.to_owned()
         } else {
             return Ok(());
         };
@@ -99,6 +99,10 @@ impl fmt::Debug for SharedTransport {
         f.debug_struct("SharedTransport").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
+
+/// Why no client of a shared transport has a certificate.
+const ONE_IDENTITY: &str =
+    "a certificate proves one identity for the whole connection: give this client its own transport";
 
 /// One client's share. The lock covers one call, never the client's own code; a client that panicked under it leaves a
 /// transport that serves the others.
@@ -132,8 +136,9 @@ impl Transport for Share {
         self.lock().set_option(option)
     }
 
-    fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
-        self.lock().set_certificate(slot, certificate)
+    fn set_certificate(&mut self, _: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let refused = |_| CreateError::Register { transport: self.capabilities.name, detail: ONE_IDENTITY.to_owned() };
+        certificate.map(refused).map_or(Ok(()), Err)
     }
 
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {

@@ -158,3 +158,13 @@ fn a_client_that_wants_what_the_shared_transport_is_not_is_refused() {
     let x509 = builder("HostName=hub.example;DeviceId=d;x509=true");
     assert!(refused(x509.certificate(ClientCertificate::from_pem("chain", "key"))).contains("certificate"));
 }
+
+#[test]
+fn no_client_of_a_shared_transport_can_show_a_certificate_for_all() {
+    let wide = Wide::new(2);
+    let shared = SharedTransport::create(Endpoint::new("hub.example"), wide.clone()).unwrap();
+    let mut client = device("a", &shared).unwrap();
+    let error = client.set_credential(ClientCertificate::from_pem("chain", "key")).unwrap_err();
+    let CreateError::Register { transport: "wide", detail } = error else { panic!("{error:?}") };
+    assert!(detail.contains("one identity for the whole connection"), "{detail}");
+}
