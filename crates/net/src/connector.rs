@@ -58,6 +58,8 @@ pub struct Connector {
     resolver: Box<dyn Resolve>,
     waker: Waker,
     config: Arc<rustls::ClientConfig>,
+    /// What the attempt that is under way began with: its token belongs to that certificate.
+    in_force: Arc<rustls::ClientConfig>,
     clock: VerificationClock,
     stage: Stage,
 }
@@ -118,6 +120,7 @@ impl Connector {
         // An IPv6 address may come in the brackets that separate it from a port.
         let host = endpoint.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&endpoint.host);
         let clock = VerificationClock::default();
+        let config = tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?;
         Ok(Self {
             host: host.into(),
             port: endpoint.port.unwrap_or(default_port),
@@ -127,7 +130,8 @@ impl Connector {
             keep_alive: TcpKeepAlive::default(),
             resolver: resolver.unwrap_or_else(|| Box::new(SystemResolver::new())),
             waker: Waker::noop().clone(),
-            config: tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?,
+            in_force: config.clone(),
+            config,
             clock,
             stage: Stage::Idle,
         })
@@ -192,7 +196,7 @@ impl Connector {
         now: Now,
     ) -> Step {
         match socket.poll_connected() {
-            Poll::Ready(Ok(())) => match TlsSession::new(&self.config, &self.server_name, socket) {
+            Poll::Ready(Ok(())) => match TlsSession::new(&self.in_force, &self.server_name, socket) {
                 Ok(session) => {
                     Step::Go(Stage::Tls { session: Box::new(session), address, others, deadline: self.deadline(now) })
                 }
@@ -270,6 +274,7 @@ impl Connect for Connector {
     }
 
     fn start(&mut self, now: Now) {
+        self.in_force.clone_from(&self.config);
         self.resolver.begin(now);
         self.stage = Stage::Started { at: now.mono };
     }
