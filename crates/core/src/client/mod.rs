@@ -209,7 +209,6 @@ impl<K> Client<K> {
             let drained = outbox.telemetry.is_drained() && outbox.twin_requests.is_drained();
             drained && !(has_answers && outbox.connection.is_online()) || outbox.connection.has_given_up()
         });
-        outbox.tokens.give_up();
         outbox.destroy_pending();
         outbox.tell();
         outbox.disconnect(until);

@@ -36,6 +36,8 @@ pub(super) struct Tokens {
     lifetime: Duration,
     /// What a connection waits for that has no token yet.
     awaited: Option<Awaited>,
+    /// The credential is another one than that of the present connection.
+    replaced: bool,
     /// What the present connection has to do about its token, and when.
     plan: Plan,
     /// When the present connection's token expires.
@@ -87,7 +89,7 @@ impl Tokens {
         if let Some(module_id) = &identity.module_id {
             scope.push_str(&format!("/modules/{}", escaped(module_id)));
         }
-        Self { credential, scope, lifetime, awaited: None, plan: Plan::Nothing, expiry: None }
+        Self { credential, scope, lifetime, awaited: None, replaced: false, plan: Plan::Nothing, expiry: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -106,13 +108,19 @@ impl Tokens {
     /// Proves the identity otherwise from the next connection on; one that waits for its token takes it from here. The
     /// present connection is about to be replaced, so that its token asks for nothing any more.
     pub(super) fn replace_credential(&mut self, credential: Credential) {
-        self.awaited = self.give_up().then_some(Awaited::Turn);
+        self.awaited = self.cancel().then_some(Awaited::Turn);
         self.credential = credential;
+        self.replaced = true;
         self.plan = Plan::Nothing;
     }
 
+    /// Whether the credential was replaced since the present connection took its token.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.replaced
+    }
+
     /// No longer waits for a token; whether a connection waited for one.
-    pub(super) fn give_up(&mut self) -> bool {
+    pub(super) fn cancel(&mut self) -> bool {
         let awaited = self.awaited.take();
         if let (Some(Awaited::Signature { .. }), Credential::Signer(signer)) = (awaited, &mut self.credential) {
             signer.cancel();
@@ -129,6 +137,7 @@ impl Tokens {
     /// pending, the same token is asked for again.
     pub(super) fn poll_for_connection(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
         self.forget_token();
+        self.replaced = false;
         let (expiry, until) = match self.awaited.take() {
             Some(Awaited::Signature { expiry, until }) => (expiry, until),
             Some(Awaited::Turn) | None => (self.expiry_from(now.wall), now.mono + SIGNER_TIMEOUT),
@@ -190,7 +199,7 @@ impl Tokens {
 
     /// There is no connection whose token would have to be watched, and none that waits for one.
     pub(super) fn connection_ended(&mut self) {
-        self.give_up();
+        self.cancel();
         self.forget_token();
     }
 

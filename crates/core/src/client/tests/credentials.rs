@@ -244,3 +244,33 @@ fn a_signer_that_is_waited_for_hears_that_the_client_is_closed() {
     client.close(Duration::ZERO);
     assert_eq!(hsm.0.lock().unwrap().cancelled, 1);
 }
+
+#[test]
+fn a_credential_given_during_an_attempt_that_fails_with_the_old_one_is_tried_at_once() {
+    let fake = Fake::new();
+    let mut client = fake.client_with(|builder| builder.retry_policy(RetryPolicy::None));
+    client.do_work();
+    client.set_credential(key()).unwrap();
+    fake.drops(ConnectionErrorKind::NotAuthorized);
+    client.do_work();
+    assert!(fake.is_due(&client));
+    client.do_work();
+    assert_eq!((tokens(&fake).len(), client.connection_state()), (2, ConnectionState::Connecting));
+
+    fake.drops(ConnectionErrorKind::NotAuthorized);
+    client.do_work();
+    client.do_work();
+    assert_eq!((tokens(&fake).len(), client.connection_state()), (0, ConnectionState::Stopped));
+}
+
+#[test]
+fn a_token_that_gets_old_during_an_attempt_gives_no_second_one() {
+    let fake = Fake::new();
+    let mut client = fake.client_with(|builder| builder.retry_policy(RetryPolicy::None).token_lifetime(5 * SECOND));
+    client.do_work();
+    fake.advance(5 * SECOND);
+    client.do_work();
+    fake.drops(ConnectionErrorKind::Refused);
+    client.do_work();
+    assert_eq!(client.connection_state(), ConnectionState::Stopped);
+}
