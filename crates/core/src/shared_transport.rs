@@ -38,6 +38,8 @@ use crate::transport::{
 #[derive(Clone)]
 pub struct SharedTransport {
     endpoint: Endpoint,
+    /// The transport's own, if the endpoint names none.
+    port: u16,
     capabilities: Capabilities,
     provider: Arc<dyn Provider + Send + Sync>,
     transport: Arc<Mutex<Box<dyn Transport>>>,
@@ -55,14 +57,15 @@ impl SharedTransport {
         if capabilities.max_devices < 2 {
             return Err(CreateError::NotShareable { transport: capabilities.name });
         }
+        let (_, port) = transport.peer();
         let transport = Arc::new(Mutex::new(transport));
-        Ok(Self { endpoint, capabilities, provider: Arc::new(provider), transport })
+        Ok(Self { endpoint, port, capabilities, provider: Arc::new(provider), transport })
     }
 
     /// What a client asks for must be what the transport has.
     fn check(&self, wanted: &Endpoint) -> Result<(), CreateError> {
         let ours = &self.endpoint;
-        let detail = if wanted.host != ours.host || wanted.port.is_some_and(|port| Some(port) != ours.port) {
+        let detail = if wanted.host != ours.host || wanted.port.is_some_and(|port| port != self.port) {
             let port = |endpoint: &Endpoint| endpoint.port.map_or(String::new(), |port| format!(":{port}"));
             format!(
                 "the shared transport connects to {}{}, and this client wants {}{}",

@@ -154,6 +154,7 @@ fn a_client_that_wants_what_the_shared_transport_is_not_is_refused() {
     let detail = refused(builder("HostName=other.example;DeviceId=d;SharedAccessKey=YQ=="));
     assert_eq!(detail, "the shared transport connects to hub.example, and this client wants other.example");
     assert!(refused(builder(here).gateway("hub.example:1234")).contains("hub.example:1234"));
+    assert!(builder(here).gateway("hub.example:5671").build(&shared).is_ok(), "it is the transport's own port");
     assert!(refused(builder(here).trusted_certs("pem")).contains("trust"));
     let x509 = builder("HostName=hub.example;DeviceId=d;x509=true");
     assert!(refused(x509.certificate(ClientCertificate::from_pem("chain", "key"))).contains("certificate"));
