@@ -29,7 +29,8 @@
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
 //! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods; a module has the same but
 //! for its messages, which come to inputs, and only if its device has routes ([`Config::with_edge_routes`]). There is no
-//! throttling and no quota but those that are injected, and a stored session does not expire.
+//! throttling and no quota but those that are injected, and a stored session does not expire. [`EdgeRuntime`] is what runs beside the hub
+//! on an IoT Edge device: of its workload API it has signatures and the trust bundle, of its gateway the calls of methods.
 //!
 //! # Inside
 //!
@@ -65,6 +66,7 @@ mod server;
 mod shared;
 pub(crate) mod tls;
 mod who;
+mod workload;
 
 pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
@@ -85,3 +87,4 @@ pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
 pub use who::Who;
+pub use workload::{EdgeRequest, EdgeRuntime};

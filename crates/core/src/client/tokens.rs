@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credential::{Credential, CredentialError, SharedAccessSignature, text_to_sign, token};
+use crate::endpoint::Trust;
 use crate::identity::Identity;
 use crate::platform::{Now, Readiness};
 use crate::secret::Secret;
@@ -32,6 +33,7 @@ const LAST_EXPIRY: u64 = 253_402_300_799;
 #[derive(Debug)]
 pub(super) struct Tokens {
     credential: Credential,
+    identity: Identity,
     scope: String,
     lifetime: Duration,
     /// What a connection waits for that has no token yet.
@@ -42,6 +44,8 @@ pub(super) struct Tokens {
     plan: Plan,
     /// When the present connection's token expires.
     expiry: Option<SystemTime>,
+    /// The last token and its expiry, also when its connection has ended.
+    last: Option<(Secret, SystemTime)>,
 }
 
 /// What a connection waits for before it has its token.
@@ -84,12 +88,9 @@ pub(super) enum TokenDuty {
 
 impl Tokens {
     pub(super) fn new(credential: Credential, identity: &Identity, lifetime: Duration) -> Self {
-        let escaped = |id| utf8_percent_encode(id, SCOPE);
-        let mut scope = format!("{}/devices/{}", identity.hub, escaped(&identity.device_id));
-        if let Some(module_id) = &identity.module_id {
-            scope.push_str(&format!("/modules/{}", escaped(module_id)));
-        }
-        Self { credential, scope, lifetime, awaited: None, replaced: false, plan: Plan::Nothing, expiry: None }
+        let (scope, identity) = (scope(&credential, identity), identity.clone());
+        let plan = Plan::Nothing;
+        Self { credential, identity, scope, lifetime, awaited: None, replaced: false, plan, expiry: None, last: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -109,7 +110,9 @@ impl Tokens {
     /// present connection is about to be replaced, so that its token asks for nothing any more.
     pub(super) fn replace_credential(&mut self, credential: Credential) {
         self.awaited = self.cancel().then_some(Awaited::Turn);
+        self.scope = scope(&credential, &self.identity);
         self.credential = credential;
+        self.last = None;
         self.replaced = true;
         self.plan = Plan::Nothing;
     }
@@ -165,6 +168,7 @@ impl Tokens {
                 }
                 self.expiry = Some(expiry);
                 self.plan = Plan::Warn { at: now.wall + left.mul_f64(RENEW_AFTER), expiry };
+                self.last = Some((token.clone(), expiry));
                 return Poll::Ready(Ok(Some(token)));
             }
             Credential::X509(_) => return Poll::Ready(Ok(None)),
@@ -172,7 +176,21 @@ impl Tokens {
         self.expiry = Some(expiry);
         let life = expiry.duration_since(now.wall).unwrap_or_default();
         self.plan = Plan::Renew { at: now.wall + life.mul_f64(RENEW_AFTER) };
+        self.last = Some((token.clone(), expiry));
         Poll::Ready(Ok(Some(token)))
+    }
+
+    /// The last token, as long as it is valid: for requests beside the connection.
+    pub(super) fn valid(&self, now: SystemTime) -> Option<&Secret> {
+        self.last.as_ref().filter(|(_, expiry)| *expiry > now).map(|(token, _)| token)
+    }
+
+    /// Whom to trust by what the signer has learned.
+    pub(super) fn take_trust(&mut self) -> Option<Trust> {
+        match &mut self.credential {
+            Credential::Signer(signer) => signer.take_trust(),
+            _ => None,
+        }
     }
 
     /// Whether a connection waits for its token.
@@ -240,5 +258,18 @@ impl Tokens {
             Plan::Renew { at } | Plan::Warn { at, .. } | Plan::Expire { at } => at,
         };
         Some(at.duration_since(now).unwrap_or_default())
+    }
+}
+
+/// What a token of this identity is good for.
+fn scope(credential: &Credential, identity: &Identity) -> String {
+    let resource = |id: &dyn Fn(&str) -> String| {
+        let module = identity.module_id.as_deref().map(|module_id| format!("/modules/{}", id(module_id)));
+        format!("{}/devices/{}{}", identity.hub, id(&identity.device_id), module.unwrap_or_default())
+    };
+    let escaped = |text: &str| utf8_percent_encode(text, SCOPE).to_string();
+    match credential {
+        Credential::Signer(signer) if signer.escapes_scope() => escaped(&resource(&str::to_owned)),
+        _ => resource(&escaped),
     }
 }
