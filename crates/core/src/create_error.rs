@@ -49,8 +49,8 @@ pub enum CreateError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// The transport cannot take this device.
-    #[error("{transport} cannot take this device: {detail}")]
+    /// The transport cannot serve this device or module.
+    #[error("{transport} cannot serve this client: {detail}")]
     Register {
         /// Which transport.
         transport: &'static str,

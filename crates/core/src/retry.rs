@@ -57,6 +57,9 @@ pub struct RetryConfig {
 /// The shortest delay before any attempt but the first of an outage: 100 ms.
 pub const MIN_DELAY: Duration = Duration::from_millis(100);
 
+/// Longer delays count as this one, a hundred years: no clock holds all that a `Duration` can.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl RetryConfig {
     /// The policy with its defaults.
     pub fn new(policy: RetryPolicy) -> Self {
@@ -97,17 +100,18 @@ impl RetryConfig {
         if attempts == 0 {
             return Duration::ZERO;
         }
+        let (initial, max) = (self.initial_delay.min(LONGEST), self.max_delay.min(LONGEST));
         let doubled = 2u32.saturating_pow(attempts - 1);
-        let exponential = self.initial_delay.saturating_mul(doubled).min(self.max_delay);
+        let exponential = initial.saturating_mul(doubled).min(max);
         let delay = match self.policy {
             RetryPolicy::None | RetryPolicy::Immediate => Duration::ZERO,
-            RetryPolicy::Interval => self.initial_delay,
-            RetryPolicy::LinearBackoff => self.initial_delay.saturating_mul(attempts).min(self.max_delay),
+            RetryPolicy::Interval => initial,
+            RetryPolicy::LinearBackoff => initial.saturating_mul(attempts).min(max),
             RetryPolicy::ExponentialBackoff => exponential,
             RetryPolicy::ExponentialBackoffWithJitter => {
                 exponential.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * random)
             }
-            RetryPolicy::Random => self.initial_delay.mul_f64(random),
+            RetryPolicy::Random => initial.mul_f64(random),
         };
         delay.max(MIN_DELAY)
     }

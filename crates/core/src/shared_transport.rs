@@ -38,6 +38,8 @@ use crate::transport::{
 #[derive(Clone)]
 pub struct SharedTransport {
     endpoint: Endpoint,
+    /// The transport's own, if the endpoint names none.
+    port: u16,
     capabilities: Capabilities,
     provider: Arc<dyn Provider + Send + Sync>,
     transport: Arc<Mutex<Box<dyn Transport>>>,
@@ -55,14 +57,15 @@ impl SharedTransport {
         if capabilities.max_devices < 2 {
             return Err(CreateError::NotShareable { transport: capabilities.name });
         }
+        let (_, port) = transport.peer();
         let transport = Arc::new(Mutex::new(transport));
-        Ok(Self { endpoint, capabilities, provider: Arc::new(provider), transport })
+        Ok(Self { endpoint, port, capabilities, provider: Arc::new(provider), transport })
     }
 
     /// What a client asks for must be what the transport has.
     fn check(&self, wanted: &Endpoint) -> Result<(), CreateError> {
         let ours = &self.endpoint;
-        let detail = if wanted.host != ours.host || wanted.port.is_some_and(|port| Some(port) != ours.port) {
+        let detail = if wanted.host != ours.host || wanted.port.is_some_and(|port| port != self.port) {
             let port = |endpoint: &Endpoint| endpoint.port.map_or(String::new(), |port| format!(":{port}"));
             format!(
                 "the shared transport connects to {}{}, and this client wants {}{}",
@@ -74,7 +77,7 @@ impl SharedTransport {
         } else if wanted.trust != Trust::System && wanted.trust != ours.trust {
             "trust belongs to the shared transport: give the roots with its endpoint".to_owned()
         } else if wanted.certificate.is_some() {
-            "a certificate proves one identity for the whole connection: give this client its own transport".to_owned()
+            ONE_IDENTITY.to_owned()
         } else {
             return Ok(());
         };
@@ -99,6 +102,10 @@ impl fmt::Debug for SharedTransport {
         f.debug_struct("SharedTransport").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
+
+/// Why no client of a shared transport has a certificate.
+const ONE_IDENTITY: &str =
+    "a certificate proves one identity for the whole connection: give this client its own transport";
 
 /// One client's share. The lock covers one call, never the client's own code; a client that panicked under it leaves a
 /// transport that serves the others.
@@ -132,8 +139,9 @@ impl Transport for Share {
         self.lock().set_option(option)
     }
 
-    fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
-        self.lock().set_certificate(slot, certificate)
+    fn set_certificate(&mut self, _: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let refused = |_| CreateError::Register { transport: self.capabilities.name, detail: ONE_IDENTITY.to_owned() };
+        certificate.map(refused).map_or(Ok(()), Err)
     }
 
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {

@@ -65,6 +65,8 @@ pub struct Connector {
     resolver: Box<dyn Resolve>,
     waker: Waker,
     config: Arc<rustls::ClientConfig>,
+    /// What the attempt that is under way began with: its token belongs to that certificate.
+    in_force: Arc<rustls::ClientConfig>,
     clock: VerificationClock,
     stage: Stage,
 }
@@ -127,6 +129,7 @@ impl Connector {
         let host = unbracketed(&endpoint.host);
         let port = endpoint.port.unwrap_or(default_port);
         let clock = VerificationClock::default();
+        let config = tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?;
         Ok(Self {
             host: host.into(),
             port,
@@ -137,7 +140,8 @@ impl Connector {
             keep_alive: TcpKeepAlive::default(),
             resolver: resolver.unwrap_or_else(|| Box::new(SystemResolver::new())),
             waker: Waker::noop().clone(),
-            config: tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?,
+            in_force: config.clone(),
+            config,
             clock,
             stage: Stage::Idle,
         })
@@ -260,7 +264,7 @@ impl Connector {
     }
 
     fn start_tls(&self, socket: Socket, address: SocketAddr, others: Others, now: Now) -> Step {
-        match TlsSession::new(&self.config, &self.server_name, socket) {
+        match TlsSession::new(&self.in_force, &self.server_name, socket) {
             Ok(session) => {
                 Step::Go(Stage::Tls { session: Box::new(session), address, others, deadline: self.deadline(now) })
             }
@@ -337,6 +341,7 @@ impl Connect for Connector {
     }
 
     fn start(&mut self, now: Now) {
+        self.in_force.clone_from(&self.config);
         self.resolver.begin(now);
         self.stage = Stage::Started { at: now.mono };
     }

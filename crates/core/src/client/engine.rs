@@ -181,6 +181,10 @@ impl<K> Outbox<K> {
         self.tokens.connection_ended();
         let change = self.connection.down(error, now.mono);
         self.due.push_back(Due::Event(Event::Status(change)));
+        if self.tokens.is_replaced() {
+            // What came of the old credential says nothing about the new one.
+            self.connection.reconnect();
+        }
     }
 
     /// The connection is gone with everything that was submitted: telemetry and twin requests wait again in their order,

@@ -69,8 +69,11 @@ impl<K> Outbox<K> {
             true => Sampling::mark(&message, self.platform.now().wall),
             false => None,
         };
-        let sent = sampled.as_ref().unwrap_or(&message);
-        if let Err(reason) = self.admit(sent) {
+        // A mark for which there is no room is left out: it must not cost the message.
+        let sampled = sampled.filter(|sampled| self.admit(sampled).is_ok());
+        if sampled.is_none()
+            && let Err(reason) = self.admit(&message)
+        {
             return Err(Refused { value: message, reason });
         }
         self.sampling.advance();

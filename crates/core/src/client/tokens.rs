@@ -1,7 +1,7 @@
 //! The token for a connection: made or taken when one is needed, and watched until it expires.
 
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -26,6 +26,9 @@ const SCOPE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// How long a signer may take for a token; the C SDK's limit for the start of an AMQP device is twice that.
 const SIGNER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The latest expiry of a token that the client signs, in seconds since 1970: the end of the year 9999.
+const LAST_EXPIRY: u64 = 253_402_300_799;
+
 /// A credential, with what it takes to make tokens of it.
 #[derive(Debug)]
 pub(super) struct Tokens {
@@ -33,8 +36,10 @@ pub(super) struct Tokens {
     identity: Identity,
     scope: String,
     lifetime: Duration,
-    /// The token that a signer has not given yet.
+    /// What a connection waits for that has no token yet.
     awaited: Option<Awaited>,
+    /// The credential is another one than that of the present connection.
+    replaced: bool,
     /// What the present connection has to do about its token, and when.
     plan: Plan,
     /// When the present connection's token expires.
@@ -43,11 +48,13 @@ pub(super) struct Tokens {
     last: Option<(Secret, SystemTime)>,
 }
 
-/// A token for which a connection waits.
+/// What a connection waits for before it has its token.
 #[derive(Clone, Copy, Debug)]
-struct Awaited {
-    expiry: SystemTime,
-    until: Instant,
+enum Awaited {
+    /// The signer's answer for a token that expires then, and no longer than `until`.
+    Signature { expiry: SystemTime, until: Instant },
+    /// The next turn: the silent signer was replaced.
+    Turn,
 }
 
 /// Why there is no token.
@@ -82,7 +89,8 @@ pub(super) enum TokenDuty {
 impl Tokens {
     pub(super) fn new(credential: Credential, identity: &Identity, lifetime: Duration) -> Self {
         let (scope, identity) = (scope(&credential, identity), identity.clone());
-        Self { credential, identity, scope, lifetime, awaited: None, plan: Plan::Nothing, expiry: None, last: None }
+        let plan = Plan::Nothing;
+        Self { credential, identity, scope, lifetime, awaited: None, replaced: false, plan, expiry: None, last: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -91,22 +99,36 @@ impl Tokens {
 
     /// Puts another ready token in place of the present one.
     pub(super) fn replace(&mut self, token: Secret) -> Result<(), CredentialError> {
-        let Credential::SharedAccessSignature(present) = &mut self.credential else {
+        if !matches!(self.credential, Credential::SharedAccessSignature(_)) {
             return Err(CredentialError::NotASignature);
-        };
-        *present = SharedAccessSignature::parse(token)?;
-        self.last = None;
+        }
+        self.replace_credential(SharedAccessSignature::parse(token)?.into());
         Ok(())
     }
 
-    /// Proves the identity otherwise from the next connection on; one that waits for its token takes it from here.
+    /// Proves the identity otherwise from the next connection on; one that waits for its token takes it from here. The
+    /// present connection is about to be replaced, so that its token asks for nothing any more.
     pub(super) fn replace_credential(&mut self, credential: Credential) {
-        if let (Some(_), Credential::Signer(signer)) = (self.awaited, &mut self.credential) {
-            signer.cancel();
-        }
+        self.awaited = self.cancel().then_some(Awaited::Turn);
         self.scope = scope(&credential, &self.identity);
         self.credential = credential;
         self.last = None;
+        self.replaced = true;
+        self.plan = Plan::Nothing;
+    }
+
+    /// Whether the credential was replaced since the present connection took its token.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.replaced
+    }
+
+    /// No longer waits for a token; whether a connection waited for one.
+    pub(super) fn cancel(&mut self) -> bool {
+        let awaited = self.awaited.take();
+        if let (Some(Awaited::Signature { .. }), Credential::Signer(signer)) = (awaited, &mut self.credential) {
+            signer.cancel();
+        }
+        awaited.is_some()
     }
 
     /// Whether the identity is proved by a certificate.
@@ -117,9 +139,12 @@ impl Tokens {
     /// The token for a connection that starts now; `None` if the certificate of the connection is proof enough. While it is
     /// pending, the same token is asked for again.
     pub(super) fn poll_for_connection(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
-        self.connection_ended();
-        let fresh = Awaited { expiry: now.wall + self.lifetime, until: now.mono + SIGNER_TIMEOUT };
-        let Awaited { expiry, until } = self.awaited.take().unwrap_or(fresh);
+        self.forget_token();
+        self.replaced = false;
+        let (expiry, until) = match self.awaited.take() {
+            Some(Awaited::Signature { expiry, until }) => (expiry, until),
+            Some(Awaited::Turn) | None => (self.expiry_from(now.wall), now.mono + SIGNER_TIMEOUT),
+        };
         let token = match &mut self.credential {
             Credential::SharedAccessKey(key) => key.sign(&self.scope, expiry),
             Credential::Signer(signer) => match signer.poll_sign(&text_to_sign(&self.scope, expiry), now, waker) {
@@ -131,7 +156,7 @@ impl Tokens {
                     return Poll::Ready(Err(NoToken::NotSigned { detail }));
                 }
                 Poll::Pending => {
-                    self.awaited = Some(Awaited { expiry, until });
+                    self.awaited = Some(Awaited::Signature { expiry, until });
                     return Poll::Pending;
                 }
             },
@@ -175,7 +200,7 @@ impl Tokens {
 
     /// When an awaited token must be asked for again, if nothing wakes the client before.
     pub(super) fn awaited_until(&self) -> Option<Instant> {
-        let until = self.awaited?.until;
+        let Some(Awaited::Signature { until, .. }) = self.awaited else { return None };
         let signer = match &self.credential {
             Credential::Signer(signer) => signer.next_deadline(),
             _ => None,
@@ -190,15 +215,19 @@ impl Tokens {
         }
     }
 
-    /// No connection waits for its token any more.
-    pub(super) fn cancel(&mut self) {
-        if let (Some(_), Credential::Signer(signer)) = (self.awaited.take(), &mut self.credential) {
-            signer.cancel();
-        }
+    /// There is no connection whose token would have to be watched, and none that waits for one.
+    pub(super) fn connection_ended(&mut self) {
+        self.cancel();
+        self.forget_token();
     }
 
-    /// There is no connection whose token would have to be watched.
-    pub(super) fn connection_ended(&mut self) {
+    /// When a token expires that is signed now.
+    fn expiry_from(&self, now: SystemTime) -> SystemTime {
+        let last = UNIX_EPOCH + Duration::from_secs(LAST_EXPIRY);
+        now.checked_add(self.lifetime).map_or(last, |expiry| expiry.min(last))
+    }
+
+    fn forget_token(&mut self) {
         self.plan = Plan::Nothing;
         self.expiry = None;
     }

@@ -30,7 +30,7 @@ pub enum ClientOption {
     /// The longest delay of the retry policy.
     RetryMaxDelay(Duration),
     /// Which part of the messages is marked for tracing through the hub: see
-    /// [`Message::with_diagnostics`](crate::Message::with_diagnostics).
+    /// [`Message::with_diagnostics`](crate::Message::with_diagnostics). One that has no room for the mark goes without it.
     DiagnosticSampling {
         /// Of a hundred messages so many, evenly spread, the first one among them.
         percent: u32,

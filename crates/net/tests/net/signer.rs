@@ -1,12 +1,13 @@
 //! Client certificates whose private key stays with a signer.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use iothub_core::{
-    CertificateSigner, ClientCertificate, ConnectionErrorKind, CreateError, Endpoint, SignError,
+    CertificateSigner, ClientCertificate, ConnectionErrorKind, CreateError, Endpoint, Platform, SignError,
     SignatureScheme as Scheme, Trust,
 };
-use iothub_net::{Connect, Connector};
+use iothub_net::{Connect, Connector, SystemPlatform};
 use rcgen::KeyPair;
 use rustls::SignatureScheme as Wire;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -15,7 +16,7 @@ use rustls_pki_types::PrivateKeyDer;
 
 use crate::support::authority::{Authority, Identity};
 use crate::support::server::{self, TLS12, TLS13, hello};
-use crate::support::{TIMEOUT, connect, connector, endpoint, greet, kind, with_certificate};
+use crate::support::{TIMEOUT, connect, connector, drive, endpoint, greet, kind, send, with_certificate};
 
 /// A module with one key that never leaves it, and that can be unplugged.
 #[derive(Debug)]
@@ -198,6 +199,21 @@ fn another_certificate_is_shown_from_the_next_connection_on() {
     connect(&mut connector).expect_err("no certificate");
     assert_eq!((one.join(), two.join().2, three.join()), (Err(()), 1, Err(())));
     assert_eq!(module.asked(), [Scheme::EcdsaP256Sha256]);
+}
+
+#[test]
+fn a_certificate_that_is_replaced_during_an_attempt_is_shown_to_its_end() {
+    let authority = Authority::new();
+    let device = authority.client("device-1");
+    let server = server::tls(authority.server(&["hub.example"]).config_with_clients(&authority, TLS13), hello);
+    let endpoint = with_certificate(endpoint("hub.example", &authority), &device.pem, &device.key.serialize_pem());
+    let mut connector = connector(&endpoint, [server.address]);
+    let mut platform = SystemPlatform::new().expect("a platform");
+    connector.start(platform.now());
+    connector.set_certificate(None).expect("none is always fine");
+    let mut stream = drive(&mut connector, &mut platform, Duration::ZERO).expect("a connection");
+    send(&mut stream, b"hello").expect("a way out");
+    assert_eq!(server.join().2, 1);
 }
 
 #[test]

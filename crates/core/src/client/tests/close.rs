@@ -114,3 +114,16 @@ fn dropping_a_client_runs_no_callback() {
     client.send_event_with("a", |_, _| panic!("called back")).unwrap();
     drop(client);
 }
+
+#[test]
+fn close_sleeps_until_the_goodbye_is_said_although_something_woke_the_client() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    let waker = client.waker();
+    client.send_event_with("a", move |_, _| waker.wake()).unwrap();
+    fake.confirms(OpId(client.stats().accepted));
+    fake.script().mute = true;
+    let before = fake.script().now.mono;
+    client.close(3 * SECOND);
+    assert_eq!(fake.script().now.mono - before, 3 * SECOND);
+}

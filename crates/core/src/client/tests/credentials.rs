@@ -200,3 +200,77 @@ fn a_credential_given_while_the_old_signer_is_silent_is_used_at_once() {
     assert_eq!(tokens(&fake).len(), 1);
     assert_eq!(hsm.0.lock().unwrap().cancelled, 1);
 }
+
+#[test]
+fn a_connection_that_is_lost_while_the_signer_is_silent_waits_like_any_other() {
+    let (fake, hsm) = (Fake::new(), Hsm::default());
+    let mut client = client(&fake, &hsm);
+    client.do_work();
+    fake.drops(ConnectionErrorKind::Refused);
+    client.do_work();
+    assert_eq!(client.connection_state(), ConnectionState::Waiting);
+    assert_eq!(hsm.0.lock().unwrap().cancelled, 1);
+
+    hsm.answers(Ok(vec![1]));
+    client.do_work();
+    assert_eq!(tokens(&fake).len(), 0, "it connects before its time");
+    client.wait(60 * SECOND);
+    client.do_work();
+    assert_eq!(tokens(&fake).len(), 1);
+}
+
+#[test]
+fn a_signer_that_is_given_while_another_is_silent_has_its_whole_time() {
+    let (fake, silent, slow) = (Fake::new(), Hsm::default(), Hsm::default());
+    let mut client = client(&fake, &silent);
+    client.do_work();
+    fake.advance(29 * SECOND);
+    client.set_credential(Credential::signer(slow.clone())).unwrap();
+    client.do_work();
+    fake.advance(29 * SECOND);
+    client.do_work();
+    assert_eq!(client.connection_state(), ConnectionState::Connecting);
+    slow.answers(Ok(vec![1]));
+    client.do_work();
+    assert_eq!(tokens(&fake).len(), 1);
+    assert_eq!(slow.0.lock().unwrap().asked[0], b"hub.example/devices/dev-1\n1700003629");
+}
+
+#[test]
+fn a_signer_that_is_waited_for_hears_that_the_client_is_closed() {
+    let (fake, hsm) = (Fake::new(), Hsm::default());
+    let mut client = client(&fake, &hsm);
+    client.do_work();
+    client.close(Duration::ZERO);
+    assert_eq!(hsm.0.lock().unwrap().cancelled, 1);
+}
+
+#[test]
+fn a_credential_given_during_an_attempt_that_fails_with_the_old_one_is_tried_at_once() {
+    let fake = Fake::new();
+    let mut client = fake.client_with(|builder| builder.retry_policy(RetryPolicy::None));
+    client.do_work();
+    client.set_credential(key()).unwrap();
+    fake.drops(ConnectionErrorKind::NotAuthorized);
+    client.do_work();
+    assert!(fake.is_due(&client));
+    client.do_work();
+    assert_eq!((tokens(&fake).len(), client.connection_state()), (2, ConnectionState::Connecting));
+
+    fake.drops(ConnectionErrorKind::NotAuthorized);
+    client.do_work();
+    client.do_work();
+    assert_eq!((tokens(&fake).len(), client.connection_state()), (0, ConnectionState::Stopped));
+}
+
+#[test]
+fn a_token_that_gets_old_during_an_attempt_gives_no_second_one() {
+    let fake = Fake::new();
+    let mut client = fake.client_with(|builder| builder.retry_policy(RetryPolicy::None).token_lifetime(5 * SECOND));
+    client.do_work();
+    fake.advance(5 * SECOND);
+    client.do_work();
+    fake.drops(ConnectionErrorKind::Refused);
+    client.do_work();
+    assert_eq!(client.connection_state(), ConnectionState::Stopped);
+}

@@ -162,3 +162,15 @@ fn sampled_messages_are_marked_and_a_refused_one_comes_back_unmarked() {
     let refused = client.set_option(ClientOption::DiagnosticSampling { percent: 101 });
     assert!(matches!(refused, Err(OptionError::Range { option: "diag_sampling_percentage", .. })));
 }
+
+#[test]
+fn a_message_that_has_no_room_for_the_mark_goes_without_it() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    client.set_option(ClientOption::DiagnosticSampling { percent: 100 }).unwrap();
+    client.send_event(vec![0; limits::MAX_TELEMETRY_SIZE]).unwrap();
+    client.send_event("m").unwrap();
+    client.do_work();
+    let is_marked: Vec<_> = fake.script().marks.iter().map(|(_, id)| id.is_some()).collect();
+    assert_eq!(is_marked, [false, true]);
+}

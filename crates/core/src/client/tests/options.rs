@@ -57,3 +57,24 @@ fn what_is_out_of_range_or_not_of_the_transport_is_refused_by_name() {
     assert_eq!(refuse(ClientOption::Transport(TransportOption::ConnectTimeout(SECOND))), "connect_timeout");
     assert!(client.set_option(ClientOption::Transport(TransportOption::KeepAlive(SECOND))).is_ok());
 }
+
+#[test]
+fn times_beyond_every_calendar_are_as_good_as_for_ever() {
+    for policy in [RetryPolicy::Interval, RetryPolicy::ExponentialBackoffWithJitter, RetryPolicy::Random] {
+        let fake = Fake::new();
+        let retry = RetryConfig::new(policy).with_initial_delay(Duration::MAX).with_max_delay(Duration::MAX);
+        let mut client = fake.client_with(|builder| builder.retry_policy(retry).token_lifetime(Duration::MAX));
+        client.set_option(ClientOption::MessageTimeout(Some(Duration::MAX))).unwrap();
+        client.send_event("m").unwrap();
+        fake.connects();
+        client.do_work();
+        assert_eq!(client.connection_state(), ConnectionState::Ready);
+        fake.drops(ConnectionErrorKind::Refused);
+        client.do_work();
+        client.do_work();
+        fake.drops(ConnectionErrorKind::Refused);
+        client.do_work();
+        assert_eq!(client.connection_state(), ConnectionState::Waiting);
+        let _ = client.next_deadline();
+    }
+}

@@ -186,6 +186,40 @@ fn wrinkle_17_a_token_of_the_application_can_be_replaced_in_time() {
 }
 
 #[test]
+fn wrinkle_17_a_token_that_is_given_in_time_keeps_the_client_alive_although_the_old_one_expires_meanwhile() {
+    let fake = Fake::new();
+    let mut client = with_signature(&fake, 100);
+    fake.advance(98 * SECOND);
+    client.do_work();
+    let second = format!("SharedAccessSignature sr=h&sig=second&se={}", START.as_secs() + 1000);
+    client.set_shared_access_signature(second.clone()).unwrap();
+    fake.advance(5 * SECOND);
+    client.do_work();
+    fake.connects();
+    client.do_work();
+    assert_eq!(token(&fake.calls()), second);
+    assert_eq!(states(&mut client), [Renewing, Connected, Ready]);
+}
+
+#[test]
+fn wrinkle_17_a_goodbye_that_outlasts_the_old_token_does_not_stop_the_client() {
+    let fake = Fake::new();
+    let mut client = with_signature(&fake, 100);
+    fake.advance(98 * SECOND);
+    client.do_work();
+    client.set_credential(SharedAccessKey::from_base64(&Secret::new("YQ==")).unwrap()).unwrap();
+    fake.script().mute = true;
+    client.do_work();
+    assert_eq!(fake.calls(), [Call::Disconnect]);
+    fake.advance(5 * SECOND);
+    client.do_work();
+    assert_eq!(client.connection_state(), Renewing);
+    fake.happens(TransportEvent::Disconnected);
+    client.do_work();
+    assert_eq!(fake.attempts(), 1);
+}
+
+#[test]
 fn wrinkle_17_a_client_that_stopped_for_its_token_connects_with_the_next() {
     let fake = Fake::new();
     let mut client = with_signature(&fake, 100);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::fake::Fake;
@@ -10,7 +11,8 @@ use super::*;
 /// A transport for many devices that confirms what it is given, and notes who asked for what.
 #[derive(Clone)]
 struct Wide {
-    fake: Fake,
+    /// One for each client.
+    platforms: Arc<Mutex<Vec<Fake>>>,
     max_devices: usize,
     state: Arc<Mutex<State>>,
 }
@@ -18,6 +20,9 @@ struct Wide {
 #[derive(Default)]
 struct State {
     slots: u32,
+    wakers: Vec<Waker>,
+    /// What the next slice brings, whoever calls it.
+    incoming: VecDeque<(Slot, TransportEvent)>,
     events: VecDeque<(Slot, TransportEvent)>,
     sent: Vec<(Slot, String)>,
     gone: Vec<Slot>,
@@ -25,7 +30,7 @@ struct State {
 
 impl Wide {
     fn new(max_devices: usize) -> Self {
-        Self { fake: Fake::new(), max_devices, state: Arc::default() }
+        Self { platforms: Arc::default(), max_devices, state: Arc::default() }
     }
 }
 
@@ -36,7 +41,9 @@ impl Provider for Wide {
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
-        self.fake.platform()
+        let fake = Fake::new();
+        self.platforms.lock().unwrap().push(fake.clone());
+        fake.platform()
     }
 }
 
@@ -58,9 +65,10 @@ impl Transport for WideTransport {
         Ok(())
     }
 
-    fn register(&mut self, _: Registration) -> Result<Slot, CreateError> {
+    fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {
         let mut state = self.state.lock().unwrap();
         state.slots += 1;
+        state.wakers.push(device.waker);
         Ok(Slot(state.slots))
     }
 
@@ -89,7 +97,13 @@ impl Transport for WideTransport {
 
     fn forget(&mut self, _: Slot, _: OpId) {}
 
-    fn do_work(&mut self, _: Now) {}
+    fn do_work(&mut self, _: Now) {
+        let mut state = self.state.lock().unwrap();
+        while let Some((slot, event)) = state.incoming.pop_front() {
+            state.events.push_back((slot, event));
+            state.wakers[slot.0 as usize - 1].wake_by_ref();
+        }
+    }
 
     fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent> {
         let events = &mut self.state.lock().unwrap().events;
@@ -137,6 +151,24 @@ fn a_client_leaves_a_shared_transport_once_by_closing_or_by_being_dropped() {
 }
 
 #[test]
+fn a_client_wakes_for_what_the_work_of_another_brought_it() {
+    let wide = Wide::new(2);
+    let shared = SharedTransport::create(Endpoint::new("hub.example"), wide.clone()).unwrap();
+    let (mut a, mut b) = (device("a", &shared).unwrap(), device("b", &shared).unwrap());
+    a.do_work();
+    b.do_work();
+    let lost = ConnectionError::new("hub.example", 5671, ConnectionErrorKind::Refused);
+    wide.state.lock().unwrap().incoming.push_back((Slot(2), TransportEvent::Down(lost)));
+    a.do_work();
+    let clock = || wide.platforms.lock().unwrap()[1].script().now;
+    let before = clock();
+    b.wait(60 * SECOND);
+    assert_eq!(clock(), before, "it slept");
+    b.do_work();
+    assert_eq!((a.connection_state(), b.connection_state()), (ConnectionState::Ready, ConnectionState::Waiting));
+}
+
+#[test]
 fn a_transport_for_one_device_cannot_be_shared() {
     let error = SharedTransport::create(Endpoint::new("hub.example"), Wide::new(1)).unwrap_err();
     assert!(matches!(error, CreateError::NotShareable { transport: "wide" }));
@@ -154,7 +186,18 @@ fn a_client_that_wants_what_the_shared_transport_is_not_is_refused() {
     let detail = refused(builder("HostName=other.example;DeviceId=d;SharedAccessKey=YQ=="));
     assert_eq!(detail, "the shared transport connects to hub.example, and this client wants other.example");
     assert!(refused(builder(here).gateway("hub.example:1234")).contains("hub.example:1234"));
+    assert!(builder(here).gateway("hub.example:5671").build(&shared).is_ok(), "it is the transport's own port");
     assert!(refused(builder(here).trusted_certs("pem")).contains("trust"));
     let x509 = builder("HostName=hub.example;DeviceId=d;x509=true");
     assert!(refused(x509.certificate(ClientCertificate::from_pem("chain", "key"))).contains("certificate"));
+}
+
+#[test]
+fn no_client_of_a_shared_transport_can_show_a_certificate_for_all() {
+    let wide = Wide::new(2);
+    let shared = SharedTransport::create(Endpoint::new("hub.example"), wide.clone()).unwrap();
+    let mut client = device("a", &shared).unwrap();
+    let error = client.set_credential(ClientCertificate::from_pem("chain", "key")).unwrap_err();
+    let CreateError::Register { transport: "wide", detail } = error else { panic!("{error:?}") };
+    assert!(detail.contains("one identity for the whole connection"), "{detail}");
 }
