@@ -45,7 +45,8 @@
 //!
 //! # Cargo features
 //!
-//! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883.
+//! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883: `Mqtt`.
+//! - `mqtt-ws`: the same over a WebSocket, port 443: `MqttWs`.
 //! - `https`: HTTPS beside the transport. Modules on IoT Edge need it, to be created from their environment and to call
 //!   methods.
 
@@ -57,6 +58,8 @@ pub use iothub_https::Https;
 pub use iothub_net::{Resolve, SystemPlatform};
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
+#[cfg(feature = "mqtt-ws")]
+pub use iothub_transport_mqtt_ws::MqttWs;
 pub use protocol::{Protocol, UnknownProtocol};
 
 #[cfg(all(doctest, feature = "mqtt"))]

@@ -20,16 +20,20 @@ pub enum Protocol {
     /// MQTT 3.1.1 over TLS.
     #[doc(alias = "MQTT_Protocol")]
     Mqtt,
+    /// MQTT 3.1.1 over a WebSocket over TLS.
+    #[doc(alias = "MQTT_WebSocket_Protocol")]
+    MqttWs,
 }
 
 impl Protocol {
     /// Every transport, in the order of their documentation.
-    pub const ALL: &'static [Self] = &[Self::Mqtt];
+    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::MqttWs];
 
     /// The name, which is also the name of the cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::MqttWs => "mqtt-ws",
         }
     }
 
@@ -42,8 +46,10 @@ impl Protocol {
         match self {
             #[cfg(feature = "mqtt")]
             Self::Mqtt => Ok(Box::new(iothub_transport_mqtt::Mqtt::new())),
-            #[cfg(not(feature = "mqtt"))]
-            Self::Mqtt => Err(CreateError::NotCompiledIn { protocol: self.name() }),
+            #[cfg(feature = "mqtt-ws")]
+            Self::MqttWs => Ok(Box::new(iothub_transport_mqtt_ws::MqttWs::new())),
+            #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
+            _ => Err(CreateError::NotCompiledIn { protocol: self.name() }),
         }
     }
 }
@@ -90,13 +96,13 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "carrier pigeon".parse::<Protocol>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt");
+        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt, mqtt-ws");
     }
 
-    #[cfg(not(feature = "mqtt"))]
+    #[cfg(not(feature = "mqtt-ws"))]
     #[test]
     fn a_transport_that_is_not_compiled_in_names_its_feature() {
-        let error = Protocol::Mqtt.provider().err().unwrap();
-        assert_eq!(error.to_string(), "the transport `mqtt` is not compiled in: build with `--features mqtt`");
+        let error = Protocol::MqttWs.provider().err().unwrap();
+        assert_eq!(error.to_string(), "the transport `mqtt-ws` is not compiled in: build with `--features mqtt-ws`");
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use iothub_client::{
     ConnectStage, ConnectionErrorKind, ConnectionState, ConnectionStatusReason, DeviceClient, Event, Mqtt, Provider,
-    Resolve, RetryPolicy, StatusChange,
+    Proxy, ProxyError, Resolve, RetryPolicy, StatusChange, WebSocketError,
 };
-use iothub_emulator::{Config, Emulator, Hub};
+use iothub_emulator::{Config, Emulator, Hub, ProxyConfig, ProxyMode, TestProxy};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const KEY: &str = "bm90IHRoZSBkZXZpY2UncyBrZXkgYXQgYWxs";
@@ -37,14 +37,18 @@ fn failure(client: DeviceClient) -> StatusChange {
     failures.remove(0)
 }
 
-/// The text of the error with this machine's port replaced, after a look that no secret is in it.
+/// The text of the error with this machine's ports replaced, after a look that no secret is in it.
 fn text(change: &StatusChange, secrets: &[&str]) -> String {
     let error = change.error.as_ref().expect("a failure has an error");
     let all = format!("{change:?} {error}");
     for secret in secrets.iter().chain(&[KEY]) {
         assert!(!all.contains(secret), "a secret shows: {all}");
     }
-    error.to_string().replace(&format!(":{}:", error.port), ":8883:")
+    let text = error.to_string().replace(&format!(":{}:", error.port), ":8883:");
+    match &error.kind {
+        ConnectionErrorKind::Proxy { proxy, .. } => text.replace(proxy, "127.0.0.1:3128"),
+        _ => text,
+    }
 }
 
 /// The text that `docs/errors.md` promises under a heading.
@@ -140,6 +144,64 @@ fn refused_port() {
     assert_eq!(text(&change, &[]), promised("Refused port"));
 }
 
+/// What a client hears that connects through a proxy.
+fn through(proxy: Proxy) -> StatusChange {
+    let hub = Emulator::start().unwrap();
+    let connection_string =
+        format!("HostName=localhost;{};DeviceId=dev-1;SharedAccessKey={KEY}", gateway(&hub, "localhost"));
+    let builder = DeviceClient::builder(&connection_string).trusted_certs(hub.ca_pem());
+    failure(builder.retry_policy(RetryPolicy::None).proxy(proxy).build(&Mqtt::new()).unwrap())
+}
+
+fn at(address: SocketAddr) -> Proxy {
+    Proxy::new(address.ip().to_string(), address.port())
+}
+
+#[test]
+fn proxy_without_credentials() {
+    let proxy = TestProxy::start(ProxyConfig::new().with_credentials("user", "pass word")).unwrap();
+    assert_eq!(text(&through(at(proxy.address())), &[]), promised("A proxy that wants credentials"));
+    let wrong = through(at(proxy.address()).with_credentials("user", "wrong word"));
+    let text = text(&wrong, &["wrong word", "pass word", "dXNlcjp3cm9uZyB3b3Jk"]);
+    assert!(text.contains("refused the user name and the password (407, it offers Basic)"), "{text}");
+}
+
+#[test]
+fn proxy_that_refuses() {
+    let proxy = TestProxy::start(ProxyConfig::new().with_mode(ProxyMode::Refuse { status: 403 })).unwrap();
+    assert_eq!(text(&through(at(proxy.address())), &[]), promised("A proxy that says no"));
+}
+
+#[test]
+fn proxy_that_is_not_there() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let change = through(Proxy::new("127.0.0.1", port));
+    assert_eq!(text(&change, &[]), promised("A proxy that is not there"));
+}
+
+#[test]
+fn proxy_that_hangs_up_or_is_none() {
+    for (mode, expected) in [
+        (ProxyMode::HangUp, "broke off before its answer (it closed the connection)"),
+        (ProxyMode::Answer(b"SSH-2.0-x\r\n".to_vec()), "did not answer as an HTTP proxy does (invalid HTTP version)"),
+    ] {
+        let proxy = TestProxy::start(ProxyConfig::new().with_mode(mode)).unwrap();
+        let text = text(&through(at(proxy.address())), &[]);
+        assert!(text.starts_with(&format!("localhost:8883: the proxy 127.0.0.1:3128 {expected}; check")), "{text}");
+    }
+}
+
+#[cfg(feature = "mqtt-ws")]
+#[test]
+fn no_web_socket() {
+    let hub = Emulator::start().unwrap();
+    hub.inject(iothub_emulator::Fault::RefuseUpgrade { status: 404 });
+    let gateway = format!("GatewayHostName=localhost:{}", hub.https_address().port());
+    let connection_string = format!("HostName=localhost;{gateway};DeviceId=dev-1;SharedAccessKey={KEY}");
+    let change = failure(client(&connection_string, &hub.ca_pem(), &iothub_client::MqttWs::new()));
+    assert_eq!(text(&change, &[]).replace(":8883:", ":443:"), promised("No WebSocket"));
+}
+
 /// A resolver that knows nobody, so that no query leaves this machine.
 struct NoSuchHost;
 
@@ -172,6 +234,8 @@ fn every_kind() -> Vec<ConnectionErrorKind> {
         WrongHostName { detail: detail() },
         CertificateTime { detail: detail() },
         Tls { detail: detail() },
+        Proxy { proxy: "proxy.example:3128".to_owned(), error: ProxyError::CredentialsWanted },
+        WebSocket(WebSocketError::Refused { status: 404, reason: "Not Found".to_owned() }),
         NotAuthorized,
         ServerUnavailable,
         ProtocolVersionRefused,
@@ -194,7 +258,7 @@ fn the_page_has_a_section_for_every_kind_of_error() {
     let page = include_str!("../docs/errors.md");
     for kind in every_kind() {
         let name = format!("{kind:?}");
-        let name = name.split([' ', '{']).next().unwrap();
+        let name = name.split([' ', '{', '(']).next().unwrap();
         assert!(page.contains(&format!("`{name}`")), "docs/errors.md does not name `{name}`");
     }
 }

@@ -46,6 +46,16 @@ fn connection_strings_are_taken_whole_and_show_no_secret() {
 }
 
 #[test]
+fn a_web_socket_carries_its_bytes_whatever_the_server_says() {
+    run_all("websocket", targets::websocket::run);
+}
+
+#[test]
+fn a_proxys_answer_is_a_tunnel_or_an_error_whatever_it_is() {
+    run_all("proxy", targets::proxy::run);
+}
+
+#[test]
 fn the_emulator_stands_whatever_a_device_says() {
     run_all("emulator_mqtt", targets::emulator_mqtt::run);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::status::ConnectionStatusReason;
 use crate::timestamp::Timestamp;
+use crate::way_error::{ProxyError, WebSocketError};
 
 /// A connection that could not be made, or was lost: where, and why.
 ///
@@ -41,6 +42,8 @@ pub enum ConnectStage {
     Tcp,
     /// The TLS handshake.
     Tls,
+    /// The upgrade to a WebSocket.
+    Upgrade,
     /// The hub's answer to the protocol's opening (MQTT: CONNACK).
     Open,
     /// The hub's answer to a subscription (MQTT: SUBACK or UNSUBACK).
@@ -53,6 +56,7 @@ impl std::fmt::Display for ConnectStage {
             Self::Resolve => "the look-up of the host name",
             Self::Tcp => "the TCP connection",
             Self::Tls => "the TLS handshake",
+            Self::Upgrade => "the upgrade to a WebSocket",
             Self::Open => "the hub's answer to CONNECT",
             Self::Subscribe => "the hub's answer to a subscription",
         })
@@ -125,6 +129,19 @@ pub enum ConnectionErrorKind {
         /// What the TLS library said.
         detail: String,
     },
+    /// The proxy did not connect to the hub.
+    #[error("the proxy {proxy} {error}")]
+    Proxy {
+        /// Its host and port.
+        proxy: String,
+        /// What went wrong there.
+        error: ProxyError,
+    },
+    /// The connection was made, but the server did not make a WebSocket of it.
+    #[error(
+        "the upgrade to a WebSocket failed: {0}; check that this host is an IoT Hub or an Edge gateway, and that nothing on the way changes the connection"
+    )]
+    WebSocket(WebSocketError),
     /// The hub refused the credentials (MQTT: CONNACK 5).
     #[error(
         "the hub refused the credentials without saying why: the device may be unknown or disabled, its key or certificate wrong, or a clock off; check the connection string against the hub's entry for this device"
@@ -159,8 +176,8 @@ pub enum ConnectionErrorKind {
         /// When it expired.
         at: SystemTime,
     },
-    /// No token could be signed, so nothing was sent.
-    #[error("no shared access signature could be made ({detail}); check the module or service that holds the key")]
+    /// The client's key did not sign: a token, so that nothing was sent, or the TLS handshake.
+    #[error("nothing could be signed with the client's key ({detail}); check the module or service that holds the key")]
     NotSigned {
         /// What the signer said.
         detail: String,
@@ -225,7 +242,9 @@ impl ConnectionErrorKind {
             | Self::UntrustedCertificate { .. }
             | Self::WrongHostName { .. }
             | Self::CertificateTime { .. }
-            | Self::Tls { .. } => Reason::NoNetwork,
+            | Self::Tls { .. }
+            | Self::Proxy { .. }
+            | Self::WebSocket(_) => Reason::NoNetwork,
             Self::NotAuthorized
             | Self::IdentifierRefused
             | Self::BadUserNameOrPassword

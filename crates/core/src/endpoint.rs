@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 use crate::signer::CertificateSigner;
 
@@ -20,12 +21,14 @@ pub struct Endpoint {
     pub trust: Trust,
     /// The certificate that the client shows, if it has one.
     pub certificate: Option<ClientCertificate>,
+    /// The proxy to connect through, if there is one.
+    pub proxy: Option<Proxy>,
 }
 
 impl Endpoint {
-    /// An endpoint with system trust, the transport's port and no client certificate.
+    /// An endpoint with system trust, the transport's port, no client certificate and no proxy.
     pub fn new(host: impl Into<String>) -> Self {
-        Self { host: host.into(), port: None, trust: Trust::default(), certificate: None }
+        Self { host: host.into(), port: None, trust: Trust::default(), certificate: None, proxy: None }
     }
 }
 

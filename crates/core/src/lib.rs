@@ -24,6 +24,7 @@ mod method;
 mod options;
 mod platform;
 mod pnp;
+mod proxy;
 mod retry;
 mod secret;
 mod shared_transport;
@@ -33,6 +34,7 @@ mod system_property;
 mod timestamp;
 mod transport;
 mod twin;
+mod way_error;
 
 pub use client::{
     Client, ClientBuilder, Device, DeviceClient, Face, Module, ModuleClient, Outbox, Stats, Waits, wait_any,
@@ -55,6 +57,7 @@ pub use pnp::{
     Acknowledgement, JsonText, PropertyError, PropertyKind, PropertyName, PropertyValueError, ReportedProperties,
     TwinProperties, TwinPropertiesError, TwinProperty,
 };
+pub use proxy::Proxy;
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
 pub use shared_transport::SharedTransport;
@@ -66,3 +69,4 @@ pub use transport::{
     Submit, Transport, TransportEvent, Unsupported,
 };
 pub use twin::{DesiredPatch, PatchError, Reported, Twin, TwinError, TwinUpdate};
+pub use way_error::{ProxyError, WebSocketError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::StartError;
-use crate::handle::Hub;
+use crate::handle::{Addresses, Hub};
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::tls::Tls;
@@ -48,11 +48,11 @@ impl Emulator {
     pub fn start_with(config: Config) -> Result<Self, StartError> {
         let config = config.validated()?;
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
-        let (address, max_connections, host_names) =
-            (config.mqtt_address, config.max_connections, config.host_names.clone());
+        let (max_connections, host_names) = (config.max_connections, config.host_names.clone());
+        let wanted = Addresses { mqtt: config.mqtt_address, https: config.https_address };
         let shared = Arc::new(Shared::new(config));
-        let server = Server::start(Arc::clone(&shared), &tls, address, max_connections)?;
-        let hub = Hub::new(shared, tls, host_names, server.address());
+        let server = Server::start(Arc::clone(&shared), &tls, wanted, max_connections)?;
+        let hub = Hub::new(shared, tls, host_names, server.addresses());
         Ok(Self { hub, _server: server })
     }
 

@@ -1,7 +1,7 @@
 //! A local Azure IoT Hub to develop and test against: library and binary.
 //!
 //! [`Emulator::start`] gives a hub on a free port of 127.0.0.1 within milliseconds, on a thread of its own. Devices
-//! connect with any SDK, over MQTT 3.1.1 and TLS; their tokens and certificates are checked for real. The service side is
+//! connect with any SDK, over MQTT 3.1.1 on TLS or on a WebSocket; their tokens and certificates are checked for real. The service side is
 //! [`Hub`], a blocking handle to clone and share: it creates devices, sends cloud-to-device messages, reads telemetry and
 //! feedback, changes twins, calls methods, and tells what happened on each connection. Its clock can be advanced, so that a
 //! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
@@ -23,6 +23,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`TestProxy`] is an HTTP proxy to put between a client and the hub.
+//!
 //! # What it does as the real hub, and what not
 //!
 //! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E50; `contract.txt` lists each with its test.
@@ -34,15 +36,16 @@
 //!
 //! # Inside
 //!
-//! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
-//! argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate names no client
-//! crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
+//! `hub` is the state and its rules, `mqtt` one connection's state machine over it, `https` answers requests: all pure, with
+//! the time as an argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate
+//! names no client crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 mod activity;
+pub(crate) mod arrival;
 pub(crate) mod auth;
 pub(crate) mod clock;
 mod config;
@@ -53,6 +56,7 @@ pub(crate) mod escape;
 mod faults;
 pub(crate) mod guid;
 mod handle;
+pub(crate) mod https;
 pub(crate) mod hub;
 mod local;
 mod message;
@@ -60,6 +64,7 @@ mod method;
 mod module;
 pub(crate) mod mqtt;
 mod offline;
+mod proxy;
 mod record;
 mod routes;
 mod server;
@@ -68,7 +73,9 @@ pub(crate) mod tls;
 mod who;
 mod workload;
 
-pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
+pub use activity::{
+    Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion, WebSocketUpgrade,
+};
 pub use config::{
     BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
 };
@@ -85,6 +92,7 @@ pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};
 pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
+pub use proxy::{ProxyAnswer, ProxyConfig, ProxyMode, ProxyRequest, TestProxy};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
 pub use who::Who;
 pub use workload::{EdgeRequest, EdgeRuntime};

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::activity::TlsVersion;
+use crate::arrival::Arrival;
 use crate::auth::Peer;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::faults::DropPoint;
-use crate::handle::Hub;
+use crate::handle::{Addresses, Hub};
 use crate::mqtt::Head;
 use crate::shared::Shared;
 use crate::tls::Tls;
@@ -47,8 +48,9 @@ impl OfflineHub {
         let host_names = config.host_names.clone();
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let shared = Arc::new(Shared::new(config));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8883));
-        let hub = Hub::new(Arc::clone(&shared), tls, host_names, address);
+        let nowhere = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses = Addresses { mqtt: nowhere(8883), https: nowhere(443) };
+        let hub = Hub::new(Arc::clone(&shared), tls, host_names, addresses);
         Ok(Self { hub, shared })
     }
 
@@ -62,10 +64,9 @@ impl OfflineHub {
     #[must_use]
     pub fn accept(&self) -> OfflineConnection {
         let head = self.shared.change(|hub, now| {
-            let mut head = Head::new(hub, now);
-            head.drop_early(hub, now, DropPoint::TcpAccepted);
-            head.secured(hub, now, Peer { tls_version: Some(TlsVersion::Tls13), ..Peer::default() });
-            head
+            let mut arrival = Arrival::new(hub, now);
+            arrival.reach(hub, now, DropPoint::TlsEstablished);
+            Head::new(&arrival, Peer { tls_version: Some(TlsVersion::Tls13), ..Peer::default() })
         });
         OfflineConnection { shared: Arc::clone(&self.shared), head }
     }

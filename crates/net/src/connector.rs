@@ -1,9 +1,9 @@
-//! The connect machine: name, addresses, TCP, TLS, stream.
+//! The connect machine: name, addresses, TCP, a proxy's tunnel, TLS, stream.
 //!
-//! The machine is [`Stage`]; each variant holds what that stage needs and nothing else. To come: an HTTP CONNECT
-//! proxy is a stage between TCP and TLS, a WebSocket upgrade one after TLS.
+//! The machine is [`Stage`]; each variant holds what that stage needs and nothing else.
 
 mod failure;
+mod proxy;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,11 +12,14 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use iothub_core::{
-    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness, Trust,
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, ProxyError,
+    Readiness, Trust,
 };
 use rustls_pki_types::ServerName;
 
 use self::failure::Failure;
+pub(crate) use self::proxy::Via;
+use self::proxy::{Tunnel, unbracketed};
 use crate::resolve::SystemResolver;
 use crate::stream::Layer;
 use crate::tcp::Socket;
@@ -30,6 +33,9 @@ use crate::{Connect, Resolve, Stream, TcpKeepAlive};
 /// that does not verify, or a TLS alert, ends the attempt. If every address failed, the error is that of the most
 /// telling failure. Certificates are verified always, against the host of the endpoint (also the SNI) and the wall
 /// clock that is passed in.
+///
+/// Through the endpoint's proxy, it is the proxy's name that is looked up and the proxy's addresses that are tried; the
+/// proxy looks up the host. A proxy that says no ends the attempt.
 ///
 /// ```
 /// use iothub_core::{Endpoint, Now, Trust};
@@ -52,6 +58,7 @@ pub struct Connector {
     port: u16,
     /// The host, if it is an address already.
     literal: Option<IpAddr>,
+    via: Option<Via>,
     server_name: ServerName<'static>,
     timeout: Duration,
     keep_alive: TcpKeepAlive,
@@ -74,6 +81,8 @@ enum Stage {
     Resolving { deadline: Option<Instant> },
     /// The TCP connection to one address is being made.
     Tcp { socket: Socket, address: SocketAddr, others: Others, deadline: Option<Instant> },
+    /// The proxy at the other end is asked to connect to the host.
+    Proxy { tunnel: Box<Tunnel>, socket: Socket, address: SocketAddr, others: Others, deadline: Option<Instant> },
     /// TLS is being agreed on.
     Tls { session: Box<TlsSession>, address: SocketAddr, others: Others, deadline: Option<Instant> },
 }
@@ -98,12 +107,12 @@ impl Connector {
     /// Reads the certificates and prepares everything that all connections share.
     ///
     /// `default_port` serves unless the endpoint names one. `timeout` limits each stage by itself: the look-up, the TCP
-    /// connection to each address, and TLS on it; an attempt can so take several times as long, which
+    /// connection to each address, the proxy's answer and TLS on it; an attempt can so take several times as long, which
     /// [`next_deadline`](Connect::next_deadline) shows stage by stage. Without a `resolver` the operating system's is
     /// asked, on a thread that lives as long as the look-up.
     ///
     /// Fails with [`CreateError::Certificate`], which names the option, and with [`CreateError::Option`] for a host that
-    /// is neither a name nor an address and for a time-out of zero.
+    /// is neither a name nor an address, for a proxy that cannot be one, and for a time-out of zero.
     pub fn new(
         endpoint: &Endpoint,
         default_port: u16,
@@ -117,14 +126,15 @@ impl Connector {
                 allowed: "more than zero",
             });
         }
-        // An IPv6 address may come in the brackets that separate it from a port.
-        let host = endpoint.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&endpoint.host);
+        let host = unbracketed(&endpoint.host);
+        let port = endpoint.port.unwrap_or(default_port);
         let clock = VerificationClock::default();
         let config = tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?;
         Ok(Self {
             host: host.into(),
-            port: endpoint.port.unwrap_or(default_port),
+            port,
             literal: host.parse().ok(),
+            via: endpoint.proxy.as_ref().map(|proxy| Via::new(proxy, host, port)).transpose()?,
             server_name: tls::server_name(host)?,
             timeout,
             keep_alive: TcpKeepAlive::default(),
@@ -140,25 +150,40 @@ impl Connector {
     fn step(&mut self, stage: Stage, now: Now) -> Step {
         match stage {
             Stage::Idle => Step::Wait(Stage::Idle),
-            Stage::Started { .. } => match self.literal {
-                Some(address) => self.next_address(Others::new(vec![(address, self.port).into()]), now),
-                None => Step::Go(Stage::Resolving { deadline: self.deadline(now) }),
-            },
+            Stage::Started { .. } => {
+                let (_, port, literal) = self.first_hop();
+                match literal {
+                    Some(address) => self.next_address(Others::new(vec![(address, port).into()]), now),
+                    None => Step::Go(Stage::Resolving { deadline: self.deadline(now) }),
+                }
+            }
             Stage::Resolving { deadline } => self.resolve(deadline, now),
             Stage::Tcp { socket, address, others, deadline } => self.connect(socket, address, others, deadline, now),
+            Stage::Proxy { tunnel, socket, address, others, deadline } => {
+                self.tunnel(tunnel, socket, address, others, deadline, now)
+            }
             Stage::Tls { session, address, others, deadline } => {
                 self.handshake(session, address, others, deadline, now)
             }
         }
     }
 
+    /// Host, port and address of the machine to connect to: the proxy's, if there is one.
+    fn first_hop(&self) -> (Arc<str>, u16, Option<IpAddr>) {
+        match &self.via {
+            Some(via) => (via.host.clone(), via.port, via.literal),
+            None => (self.host.clone(), self.port, self.literal),
+        }
+    }
+
     fn resolve(&mut self, deadline: Option<Instant>, now: Now) -> Step {
-        match self.resolver.resolve(&self.host, self.port, &self.waker) {
+        let (host, port, _) = self.first_hop();
+        match self.resolver.resolve(&host, port, &self.waker) {
             Poll::Ready(Ok(addresses)) if addresses.is_empty() => {
                 Step::Over(Err(ConnectionErrorKind::Dns { detail: "it has no address".to_owned() }))
             }
             Poll::Ready(Ok(addresses)) => {
-                tracing::debug!(host = %self.host, ?addresses, "looked up");
+                tracing::debug!(%host, ?addresses, "looked up");
                 self.next_address(Others::new(addresses), now)
             }
             Poll::Ready(Err(detail)) => Step::Over(Err(ConnectionErrorKind::Dns { detail })),
@@ -196,17 +221,54 @@ impl Connector {
         now: Now,
     ) -> Step {
         match socket.poll_connected() {
-            Poll::Ready(Ok(())) => match TlsSession::new(&self.in_force, &self.server_name, socket) {
-                Ok(session) => {
-                    Step::Go(Stage::Tls { session: Box::new(session), address, others, deadline: self.deadline(now) })
+            Poll::Ready(Ok(())) => match &self.via {
+                Some(via) => {
+                    let (tunnel, deadline) = (Box::new(via.tunnel()), self.deadline(now));
+                    Step::Go(Stage::Proxy { tunnel, socket, address, others, deadline })
                 }
-                Err(error) => Step::Over(Err(tls::handshake_error(&error))),
+                None => self.start_tls(socket, address, others, now),
             },
             Poll::Ready(Err(error)) => self.failed(others, Failure::tcp(address, &error), now),
             Poll::Pending if is_over(deadline, now) => {
                 self.failed(others, Failure::tcp_silent(self.timed_out(ConnectStage::Tcp)), now)
             }
             Poll::Pending => Step::Wait(Stage::Tcp { socket, address, others, deadline }),
+        }
+    }
+
+    fn tunnel(
+        &self,
+        mut tunnel: Box<Tunnel>,
+        socket: Socket,
+        address: SocketAddr,
+        others: Others,
+        deadline: Option<Instant>,
+        now: Now,
+    ) -> Step {
+        // Without a proxy there is no such stage.
+        let Some(via) = &self.via else { return self.start_tls(socket, address, others, now) };
+        match tunnel.poll(&mut &socket) {
+            Poll::Ready(Ok(())) => {
+                tracing::debug!(host = %self.host, proxy = %via.host, %address, "the proxy has connected");
+                self.start_tls(socket, address, others, now)
+            }
+            Poll::Ready(Err(error @ ProxyError::Broken { .. })) => {
+                self.failed(others, Failure::proxy(via.error(error)), now)
+            }
+            Poll::Ready(Err(error)) => Step::Over(Err(via.error(error))),
+            Poll::Pending if is_over(deadline, now) => {
+                self.failed(others, Failure::proxy(via.error(ProxyError::Silent { after: self.timeout })), now)
+            }
+            Poll::Pending => Step::Wait(Stage::Proxy { tunnel, socket, address, others, deadline }),
+        }
+    }
+
+    fn start_tls(&self, socket: Socket, address: SocketAddr, others: Others, now: Now) -> Step {
+        match TlsSession::new(&self.in_force, &self.server_name, socket) {
+            Ok(session) => {
+                Step::Go(Stage::Tls { session: Box::new(session), address, others, deadline: self.deadline(now) })
+            }
+            Err(error) => Step::Over(Err(tls::handshake_error(&error))),
         }
     }
 
@@ -295,8 +357,13 @@ impl Connect for Connector {
                     return Poll::Pending;
                 }
                 Step::Over(outcome) => {
-                    let outcome = outcome.map_err(|kind| ConnectionError::new(self.host.clone(), self.port, kind));
-                    return Poll::Ready(outcome);
+                    return Poll::Ready(outcome.map_err(|kind| {
+                        let kind = match &self.via {
+                            Some(via) => via.blame(kind),
+                            None => kind,
+                        };
+                        ConnectionError::new(self.host.clone(), self.port, kind)
+                    }));
                 }
             }
         }
@@ -310,7 +377,10 @@ impl Connect for Connector {
         match &self.stage {
             Stage::Idle => None,
             Stage::Started { at } => Some(*at),
-            Stage::Resolving { deadline } | Stage::Tcp { deadline, .. } | Stage::Tls { deadline, .. } => *deadline,
+            Stage::Resolving { deadline }
+            | Stage::Tcp { deadline, .. }
+            | Stage::Proxy { deadline, .. }
+            | Stage::Tls { deadline, .. } => *deadline,
         }
     }
 
@@ -319,6 +389,7 @@ impl Connect for Connector {
             // The resolver's thread uses the waker.
             Stage::Idle | Stage::Started { .. } | Stage::Resolving { .. } => {}
             Stage::Tcp { socket, .. } => socket.readiness(false, true, out),
+            Stage::Proxy { tunnel, socket, .. } => socket.readiness(true, tunnel.wants_write(), out),
             Stage::Tls { session, .. } => session.readiness(session.wants_write(), out),
         }
     }

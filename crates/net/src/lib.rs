@@ -1,9 +1,11 @@
 //! Sockets, TLS and the real clock for iothub-client.
 //!
-//! Three things, each usable alone:
+//! Four things, each usable alone:
 //!
-//! - [`Connector`] opens connections: it looks the name up, tries every address, speaks TLS, and hands out a
-//!   [`Stream`]. It is a machine that moves when polled, never blocks, and takes the time as an argument.
+//! - [`Connector`] opens connections: it looks the name up, tries every address, asks a proxy for a tunnel if there is
+//!   one, speaks TLS, and hands out a [`Stream`]. It is a machine that moves when polled, never blocks, and takes the
+//!   time as an argument.
+//! - [`WebSocketConnector`] makes WebSockets of the connections of another.
 //! - [`Stream`] carries bytes without blocking, whatever lies below it.
 //! - [`SystemPlatform`] is the real clock, parking and waking.
 //!
@@ -12,6 +14,7 @@
 
 mod connect;
 mod connector;
+mod http;
 pub mod memory;
 mod platform;
 mod resolve;
@@ -19,6 +22,7 @@ mod stream;
 mod tcp;
 #[doc(hidden)]
 pub mod tls;
+mod websocket;
 
 pub use connect::Connect;
 pub use connector::Connector;
@@ -26,3 +30,4 @@ pub use platform::SystemPlatform;
 pub use resolve::Resolve;
 pub use stream::Stream;
 pub use tcp::TcpKeepAlive;
+pub use websocket::WebSocketConnector;

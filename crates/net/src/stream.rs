@@ -1,7 +1,7 @@
 //! The one byte stream that every protocol runs on.
 //!
-//! It owns the connection's end (goodbye, shutdown on drop) and leaves bytes to the layer below: TLS, plain TCP or
-//! memory. A WebSocket would be one more layer.
+//! It owns the connection's end (goodbye, shutdown on drop) and leaves bytes to the layer below: a WebSocket (over
+//! another stream), TLS, plain TCP or memory.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -23,7 +23,8 @@ pub(crate) trait Layer: Read + Write + Send {
     fn shutdown(&mut self);
 }
 
-/// An established, non-blocking byte stream: TLS over TCP, plain TCP, or [in memory](crate::memory).
+/// An established, non-blocking byte stream: TLS over TCP, plain TCP, or [in memory](crate::memory), with or without a
+/// WebSocket on it.
 ///
 /// `read` and `write` fail with [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing can move.
 ///

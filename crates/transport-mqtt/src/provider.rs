@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
-use iothub_net::{Connector, Resolve, SystemPlatform};
+use iothub_net::{Connect, Connector, Resolve, SystemPlatform};
 
 use crate::options::SessionOptions;
 use crate::transport::MqttTransport;
@@ -81,6 +81,29 @@ impl Mqtt {
         self.resolver = Some(Arc::new(move || Box::new(make())));
         self
     }
+
+    /// A transport that is called `name` in errors and runs over what `wrap` makes of the TLS connection, given that and
+    /// the connect time-out: for transports that carry MQTT inside something else.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Provider::transport`], and what `wrap` fails with.
+    pub fn transport_over(
+        &self,
+        name: &'static str,
+        endpoint: &Endpoint,
+        wrap: impl FnOnce(Connector, Duration) -> Result<Box<dyn Connect>, CreateError>,
+    ) -> Result<Box<dyn Transport>, CreateError> {
+        self.options.check()?;
+        let port = endpoint.port.unwrap_or(self.port);
+        if port == 0 {
+            return Err(CreateError::Option { option: "port", value: "0".to_owned(), allowed: "from 1 to 65535" });
+        }
+        let resolver = self.resolver.as_ref().map(|make| make());
+        let timeout = self.options.connect_timeout;
+        let connect = wrap(Connector::new(endpoint, self.port, timeout, resolver)?, timeout)?;
+        Ok(Box::new(MqttTransport::new(name, connect, self.options.clone())?))
+    }
 }
 
 impl Default for Mqtt {
@@ -101,14 +124,7 @@ impl fmt::Debug for Mqtt {
 
 impl Provider for Mqtt {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
-        self.options.check()?;
-        let port = endpoint.port.unwrap_or(self.port);
-        if port == 0 {
-            return Err(CreateError::Option { option: "port", value: "0".to_owned(), allowed: "from 1 to 65535" });
-        }
-        let resolver = self.resolver.as_ref().map(|make| make());
-        let connector = Connector::new(endpoint, self.port, self.options.connect_timeout, resolver)?;
-        Ok(Box::new(MqttTransport::new(NAME, Box::new(connector), self.options.clone())?))
+        self.transport_over(NAME, endpoint, |connector, _| Ok(Box::new(connector)))
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {

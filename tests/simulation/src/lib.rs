@@ -25,6 +25,7 @@
 #![expect(clippy::expect_used, reason = "the library is a test")]
 
 mod chaos;
+mod front;
 mod link;
 mod network;
 mod platform;

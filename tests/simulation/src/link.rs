@@ -7,6 +7,7 @@ use std::time::Duration;
 use iothub_emulator::OfflineConnection;
 use iothub_net::memory::PeerEnd;
 
+use crate::front::Front;
 use crate::network::{Path, Way};
 
 /// Something on its way.
@@ -89,6 +90,8 @@ pub(crate) struct Moved {
 pub(crate) struct Link {
     client: PeerEnd,
     hub: OfflineConnection,
+    /// Before the hub, if it is a WebSocket.
+    front: Option<Front>,
     path: Path,
     up: Lane,
     down: Lane,
@@ -97,9 +100,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(client: PeerEnd, hub: OfflineConnection, path: Path) -> Self {
-        let mut link =
-            Self { client, hub, path: Path::default(), up: Lane::default(), down: Lane::default(), gave_piece: false };
+    pub(crate) fn new(client: PeerEnd, hub: OfflineConnection, front: Option<Front>, path: Path) -> Self {
+        let (up, down) = (Lane::default(), Lane::default());
+        let mut link = Self { client, hub, front, path: Path::default(), up, down, gave_piece: false };
         link.set_path(path);
         link
     }
@@ -170,7 +173,13 @@ impl Link {
             moved.any = true;
             self.up.send(Parcel::End, now, &self.path, random);
         }
-        let answer = self.hub.take_output();
+        let mut answer = self.hub.take_output();
+        if let Some(front) = &mut self.front {
+            answer = front.wrap(&answer);
+            if self.hub.is_closed() && !self.down.closed {
+                answer.extend(front.goodbye());
+            }
+        }
         if !answer.is_empty() {
             moved.any = true;
             self.down.send(Parcel::Bytes(answer), now, &self.path, random);
@@ -188,7 +197,10 @@ impl Link {
             match parcel {
                 Parcel::Bytes(mut bytes) => {
                     let breaks = self.up.breaks(&mut bytes);
-                    self.hub.receive(&bytes);
+                    match &mut self.front {
+                        Some(front) => self.hub.receive(&front.unwrap(&bytes)),
+                        None => self.hub.receive(&bytes),
+                    }
                     if breaks {
                         moved.news = true;
                         return self.cut();

@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use iothub_core::{CreateError, Endpoint, Now, Platform, Provider, Readiness, Transport};
-use iothub_net::memory;
+use iothub_net::{Connect, WebSocketConnector, memory};
 use iothub_transport_mqtt::{MqttTransport, SessionOptions};
 
 use crate::world::{Shared, lock};
@@ -50,8 +50,16 @@ impl SimProvider {
 impl Provider for SimProvider {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
         let (connect, script) = memory::network(endpoint.host.clone(), endpoint.port.unwrap_or(8883));
-        lock(&self.world).add_dialer(script, self.flag.clone());
-        Ok(Box::new(MqttTransport::new("mqtt", Box::new(connect), self.options.clone())?))
+        let mut world = lock(&self.world);
+        world.add_dialer(script, self.flag.clone());
+        let mut name = "mqtt";
+        let mut connect: Box<dyn Connect> = Box::new(connect);
+        if world.fronts.is_some() {
+            name = "mqtt-ws";
+            let timeout = self.options.connect_timeout;
+            connect = Box::new(WebSocketConnector::new(connect, "/$iothub/websocket", "mqtt", timeout)?);
+        }
+        Ok(Box::new(MqttTransport::new(name, connect, self.options.clone())?))
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {

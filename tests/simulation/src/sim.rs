@@ -45,6 +45,13 @@ impl Sim {
         Self { world: Arc::new(Mutex::new(world)), hub }
     }
 
+    /// The same simulation, in which clients that are made from now on speak MQTT over WebSocket.
+    #[must_use]
+    pub fn over_web_sockets(self, seed: u64) -> Self {
+        lock(&self.world).fronts = Some(fastrand::Rng::with_seed(seed));
+        self
+    }
+
     /// Creates a device whose key is always the same, and gives its connection string.
     ///
     /// # Errors

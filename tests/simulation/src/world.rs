@@ -8,6 +8,7 @@ use iothub_core::{ConnectStage, ConnectionErrorKind, Now};
 use iothub_emulator::{OfflineConnection, OfflineHub};
 use iothub_net::memory::Script;
 
+use crate::front::Front;
 use crate::link::{Link, Moved};
 use crate::network::{Ends, Path};
 use crate::platform::Flag;
@@ -39,6 +40,8 @@ pub(crate) struct World {
     dialers: Vec<Dialer>,
     pub(crate) links: Vec<Link>,
     pub(crate) path: Path,
+    /// Whether clients speak WebSocket, and what the hub's front ends draw from then.
+    pub(crate) fronts: Option<fastrand::Rng>,
     /// How the next attempts end; later ones succeed.
     pub(crate) attempts_end: VecDeque<Ends>,
     pub(crate) rivals: Vec<OfflineConnection>,
@@ -60,6 +63,7 @@ impl World {
             dialers: Vec::new(),
             links: Vec::new(),
             path: Path::default(),
+            fronts: None,
             attempts_end: VecDeque::new(),
             rivals: Vec::new(),
             log: Vec::new(),
@@ -162,7 +166,8 @@ impl World {
         let Some((_, end)) = dialer.attempt.take_if(|(due, _)| *due <= now) else { return false };
         match end {
             Ok(()) => {
-                let link = Link::new(dialer.script.accept(), self.hub.accept(), self.path.clone());
+                let front = self.fronts.as_mut().map(|random| Front::new(random.fork()));
+                let link = Link::new(dialer.script.accept(), self.hub.accept(), front, self.path.clone());
                 self.links.push(link);
                 self.note("network: a connection is established");
             }

@@ -27,6 +27,7 @@ use crate::identity::Identity;
 use crate::lane::{Bounds, Lane};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
 use crate::platform::Platform;
+use crate::proxy::Proxy;
 use crate::retry::RetryConfig;
 use crate::secret::Secret;
 use crate::transport::{Provider, Registration};
@@ -50,6 +51,7 @@ pub struct ClientBuilder<K> {
     origin: Origin,
     gateway: Option<String>,
     trust: Trust,
+    proxy: Option<Proxy>,
     product_info: Option<String>,
     model_id: Option<String>,
     token_lifetime: Duration,
@@ -92,6 +94,7 @@ impl<K: Face> ClientBuilder<K> {
             origin,
             gateway: None,
             trust: Trust::System,
+            proxy: None,
             product_info: None,
             model_id: None,
             token_lifetime: DEFAULT_LIFETIME,
@@ -140,6 +143,12 @@ impl<K: Face> ClientBuilder<K> {
 
     pub(super) fn https_provider(self, provider: Arc<dyn HttpProvider>) -> Self {
         Self { https: HttpsChoice(Some(provider)), ..self }
+    }
+
+    /// The HTTP proxy to connect through, on every transport. Default: none; the environment is not asked.
+    #[doc(alias = "proxy_data")]
+    pub fn proxy(self, proxy: Proxy) -> Self {
+        Self { proxy: Some(proxy), ..self }
     }
 
     /// A text that stands before the client's own name in what it tells the hub about itself.
@@ -201,6 +210,7 @@ impl<K: Face> ClientBuilder<K> {
         let mut endpoint = Endpoint::new(gateway.as_ref().map_or(identity.hub.as_str(), |gateway| &gateway.host));
         endpoint.port = gateway.as_ref().and_then(|gateway| gateway.port);
         endpoint.trust = self.trust;
+        endpoint.proxy = self.proxy;
         if let Credential::X509(certificate) = &credential {
             endpoint.certificate = Some(certificate.clone());
         }

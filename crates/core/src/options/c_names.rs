@@ -68,7 +68,7 @@ pub const C_OPTIONS: &[(&str, OptionVerdict)] = &[
     ("ignore_server_name_check", Refused(NO_NAME_CHECK)),
     ("tls_validation_callback", Refused(NO_CALLBACK)),
     ("tls_validation_callback_data", Refused(NO_CALLBACK)),
-    ("proxy_data", Refused("connections through a proxy are not built yet")),
+    ("proxy_data", Mapped("`ClientBuilder::proxy`, because a connection that exists cannot be led elsewhere")),
     ("proxy_address", Refused(NOT_EVEN_C)),
     ("proxy_username", Refused(NOT_EVEN_C)),
     ("proxy_password", Refused(NOT_EVEN_C)),

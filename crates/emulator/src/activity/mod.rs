@@ -4,6 +4,7 @@ mod place;
 mod reason;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::faults::Fault;
@@ -30,6 +31,16 @@ pub enum TlsVersion {
     Tls13,
 }
 
+/// What a connection on the HTTPS port asked for when it became a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocketUpgrade {
+    /// The target of the request as it was sent, with its query.
+    pub path: String,
+    /// The subprotocol as it was asked for and is spoken.
+    pub subprotocol: String,
+}
+
 /// What became of a PUBACK from a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,6 +57,21 @@ pub enum PubackEffect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activity {
+    /// A request on the HTTPS port was refused; the connection goes on.
+    RequestRefused {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The method.
+        method: String,
+        /// The target as it was sent, with its query.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// Why.
+        why: String,
+    },
     /// CONNECT was accepted.
     Connected {
         /// When.
@@ -68,6 +94,10 @@ pub enum Activity {
         model_id: Option<String>,
         /// The TLS version; `None` over an in-memory pipe.
         tls_version: Option<TlsVersion>,
+        /// The other end of TCP: the device, or the proxy before it. `None` over an in-memory pipe.
+        peer: Option<SocketAddr>,
+        /// How it became a WebSocket; `None` on the MQTT port.
+        web_socket: Option<WebSocketUpgrade>,
     },
     /// CONNECT was refused.
     ConnectRefused {

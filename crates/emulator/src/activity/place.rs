@@ -19,7 +19,8 @@ impl Activity {
 
     fn place(&self) -> (ConnectionId, SystemTime) {
         match self {
-            Self::Connected { at, connection, .. }
+            Self::RequestRefused { at, connection, .. }
+            | Self::Connected { at, connection, .. }
             | Self::ConnectRefused { at, connection, .. }
             | Self::Subscribed { at, connection, .. }
             | Self::Unsubscribed { at, connection, .. }

@@ -5,12 +5,13 @@
 pub(crate) mod sas;
 pub(crate) mod x509;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::CertificateDer;
 
-use crate::activity::{RefusalReason, TlsVersion};
+use crate::activity::{RefusalReason, TlsVersion, WebSocketUpgrade};
 use crate::device::DeviceAuth;
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
@@ -21,9 +22,13 @@ use x509::has_thumbprint;
 /// What is known of the other end of a connection before its first packet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
+    /// `None` over an in-memory pipe.
+    pub(crate) address: Option<SocketAddr>,
     /// The client certificate and its chain; TLS has proved that the peer has the first one's key.
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     pub(crate) tls_version: Option<TlsVersion>,
+    /// If the connection became a WebSocket.
+    pub(crate) web_socket: Option<WebSocketUpgrade>,
     /// The CAs that sign device certificates.
     pub(crate) device_authorities: Option<Arc<x509::Authorities>>,
 }

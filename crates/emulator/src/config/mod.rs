@@ -31,6 +31,7 @@ pub struct Config {
     pub(crate) host_names: Vec<String>,
     pub(crate) gateway_host_names: Vec<String>,
     pub(crate) mqtt_address: SocketAddr,
+    pub(crate) https_address: SocketAddr,
     #[serde(skip)]
     pub(crate) manual_clock: Option<SystemTime>,
     #[serde(deserialize_with = "seconds")]
@@ -81,6 +82,7 @@ impl Default for Config {
             host_names: Vec::new(),
             gateway_host_names: Vec::new(),
             mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            https_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             manual_clock: None,
             sas_grace: Duration::from_secs(600),
             clock_skew: Duration::ZERO,
@@ -146,6 +148,14 @@ impl Config {
         self
     }
 
+    /// Where to listen for HTTPS, with MQTT over WebSocket. Default `127.0.0.1:0`, as for MQTT. A WebSocket message to the hub may have
+    /// 1 MiB, the emulator's own limit.
+    #[must_use]
+    pub fn with_https_address(mut self, address: SocketAddr) -> Self {
+        self.https_address = address;
+        self
+    }
+
     /// The hub's clock starts here and moves only by [`Hub::advance_clock`](crate::Hub::advance_clock) and
     /// [`Hub::set_clock`](crate::Hub::set_clock). Default: it runs with the machine's.
     #[must_use]
@@ -184,6 +194,7 @@ impl Config {
     }
 
     /// How long a connection may take from TCP to CONNECT. Default 60 s, IoT Edge's `ConnectArrivalTimeout`; the cloud's is not known (docs/hub-over-mqtt.md 1.5; E9).
+    /// On the HTTPS port it is the time for a request, and from the request for a WebSocket to CONNECT.
     #[must_use]
     pub fn with_connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;

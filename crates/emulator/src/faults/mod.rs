@@ -17,8 +17,12 @@ pub struct FaultId(pub(crate) u64);
 pub enum DropPoint {
     /// TCP was accepted, before TLS. No device is known yet: a fault's device is not looked at.
     TcpAccepted,
-    /// TLS is up, before any MQTT packet. No device is known yet: a fault's device is not looked at.
+    /// TLS is up, before any MQTT packet or HTTP request. No device is known yet: a fault's device is not looked at.
     TlsEstablished,
+    /// On the HTTPS port a request for a WebSocket has come; it is not answered. A fault's device is not looked at.
+    UpgradeReceived,
+    /// On the HTTPS port a request for a WebSocket is answered with 101. A fault's device is not looked at.
+    UpgradeSent,
     /// An acceptable CONNECT has come; no CONNACK.
     ConnectReceived,
     /// CONNACK 0 is sent.
@@ -95,6 +99,16 @@ pub enum Fault {
         device: Option<String>,
         /// Where.
         at: DropPoint,
+    },
+    /// The next request for a WebSocket, whichever device's, is refused with this HTTP status. Below 200 or above 599 it is 500.
+    RefuseUpgrade {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// What the hub sends on the next WebSocket, whichever device's, goes in frames of at most so many bytes: it is fragmented.
+    FragmentMessages {
+        /// The longest payload of a frame.
+        size: usize,
     },
     /// The next acceptable CONNECT is never answered; the connection stays open and silent. No session is touched.
     WithholdConnack,

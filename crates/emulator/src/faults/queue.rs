@@ -29,6 +29,7 @@ impl FaultQueue {
             Fault::DropPubacks { count: 0 }
                 | Fault::DelayPubacks { count: 0, .. }
                 | Fault::ReorderPubacks { window: 0 }
+                | Fault::FragmentMessages { size: 0 }
         );
         if !nothing {
             self.waiting.push(Waiting { only, fault });
@@ -80,9 +81,13 @@ impl FaultQueue {
 
     /// As [`take_drop`](Self::take_drop), while no identity is known yet.
     pub(crate) fn take_early_drop(&mut self, point: DropPoint) -> bool {
-        let found =
-            self.waiting.iter().position(|waiting| matches!(waiting.fault, Fault::Drop { at, .. } if at == point));
-        found.map(|index| self.waiting.remove(index)).is_some()
+        self.take_early(|fault| matches!(fault, Fault::Drop { at, .. } if *at == point)).is_some()
+    }
+
+    /// Takes the oldest of the wanted faults, while no device is known yet.
+    pub(crate) fn take_early(&mut self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let found = self.waiting.iter().position(|waiting| wanted(&waiting.fault));
+        found.map(|index| self.waiting.remove(index).fault)
     }
 }
 

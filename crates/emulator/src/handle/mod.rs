@@ -33,14 +33,21 @@ pub struct Hub {
 struct Facts {
     tls: Tls,
     host_names: Vec<String>,
-    mqtt_address: SocketAddr,
+    addresses: Addresses,
+}
+
+/// Where the hub listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) https: SocketAddr,
 }
 
 /// Where it is, and its devices.
 impl Hub {
-    pub(crate) fn new(shared: Arc<Shared>, tls: Tls, host_names: Vec<String>, mqtt_address: SocketAddr) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, tls: Tls, host_names: Vec<String>, addresses: Addresses) -> Self {
         let source: Arc<dyn ReadClock> = Arc::clone(&shared) as _;
-        Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, mqtt_address }) }
+        Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, addresses }) }
     }
 
     pub(crate) fn tls(&self) -> &Tls {
@@ -62,7 +69,13 @@ impl Hub {
     /// The bound address of MQTT over TLS.
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {
-        self.facts.mqtt_address
+        self.facts.addresses.mqtt
+    }
+
+    /// The bound address of HTTPS, with MQTT over WebSocket. Official SDKs ask for port 443, whatever they are told.
+    #[must_use]
+    pub fn https_address(&self) -> SocketAddr {
+        self.facts.addresses.https
     }
 
     /// The CA certificate that clients have to trust, PEM.

@@ -94,6 +94,8 @@ impl Head {
                 client_type: name.client_type,
                 model_id: name.model_id,
                 tls_version: self.peer.tls_version,
+                peer: self.peer.address,
+                web_socket: self.peer.web_socket.clone(),
             },
         );
         self.send_connack(hub, now, session_present);

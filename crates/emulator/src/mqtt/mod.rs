@@ -24,6 +24,7 @@ mod user_name;
 use std::time::{Duration, SystemTime};
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
+use crate::arrival::Arrival;
 use crate::auth::Peer;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
@@ -87,34 +88,18 @@ struct Open {
 }
 
 impl Head {
-    /// The head of a connection that has just been accepted.
-    pub(crate) fn new(hub: &mut HubState, now: Now) -> Self {
-        let deadline = now.elapsed.saturating_add(hub.config.connect_timeout);
-        let (id, peer) = (hub.next_connection(), Peer::default());
-        Self {
-            id,
-            peer,
-            decoder: Decoder::new(),
-            state: State::AwaitingConnect { deadline },
-            outgoing: Outgoing::default(),
-        }
+    /// The head of a connection that speaks MQTT from here on, with this other end.
+    pub(crate) fn new(arrival: &Arrival, peer: Peer) -> Self {
+        let state = if arrival.is_over() {
+            State::Closed(Close::Bare)
+        } else {
+            State::AwaitingConnect { deadline: arrival.deadline() }
+        };
+        Self { id: arrival.id(), peer, decoder: Decoder::new(), state, outgoing: Outgoing::default() }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
-    }
-
-    /// TLS is up, and this is the other end.
-    pub(crate) fn secured(&mut self, hub: &mut HubState, now: Now, peer: Peer) {
-        self.peer = peer;
-        self.drop_early(hub, now, DropPoint::TlsEstablished);
-    }
-
-    /// TLS was not established.
-    pub(crate) fn tls_failed(&mut self, hub: &mut HubState, now: Now, why: String) {
-        if self.closing().is_none() {
-            self.close(hub, now, DisconnectReason::TlsFailed(why));
-        }
     }
 
     /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
@@ -165,6 +150,14 @@ impl Head {
         self.notice_end(hub);
         if self.closing().is_none() {
             self.close(hub, now, DisconnectReason::ConnectionLost);
+        }
+    }
+
+    /// The peer has broken the rules of what carries the packets.
+    pub(crate) fn misused(&mut self, hub: &mut HubState, now: Now, how: String) {
+        self.notice_end(hub);
+        if self.closing().is_none() {
+            self.violate(hub, now, how);
         }
     }
 

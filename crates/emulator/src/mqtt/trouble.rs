@@ -17,13 +17,6 @@ pub(super) struct Scheduled {
 }
 
 impl Head {
-    /// Drops the connection if a fault waits for this point, at which no identity is known.
-    pub(crate) fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
-        if self.closing().is_none() && hub.faults.take_early_drop(point) {
-            self.drop_for(hub, now, point);
-        }
-    }
-
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
         let drops = hub.faults.take_drop(self.identity(), point);

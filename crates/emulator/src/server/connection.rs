@@ -1,5 +1,6 @@
 //! One accepted connection, from TCP to its end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Duration;
@@ -9,13 +10,18 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::activity::{ConnectionId, TlsVersion};
+use crate::activity::{ConnectionId, DisconnectReason, TlsVersion};
+use crate::arrival::Arrival;
 use crate::auth::Peer;
 use crate::auth::x509::Authorities;
+use crate::clock::Now;
 use crate::faults::DropPoint;
+use crate::https::Protocol;
 use crate::hub::outbox::MAX_PENDING;
-use crate::mqtt::Head;
-use crate::server::stream::{Stream, end_tcp};
+use crate::mqtt::{Close, Head};
+use crate::server::https;
+use crate::server::stream::{Stream, Wire, end_tcp};
+use crate::server::web_socket::WebSocket;
 use crate::shared::Shared;
 
 /// The time between the two pieces of a split, so that the peer reads them apart.
@@ -29,36 +35,57 @@ pub(super) struct Context {
     pub(super) device_authorities: Arc<Authorities>,
 }
 
+/// Where a connection has come in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Port {
+    Mqtt,
+    Https,
+}
+
 /// Serves one connection until it ends.
-pub(super) async fn serve(tcp: TcpStream, context: Context) {
+pub(super) async fn serve(mut tcp: TcpStream, from: SocketAddr, port: Port, context: Context) {
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let shared = &context.shared;
-    let mut head = shared.change(|hub, now| {
-        let mut head = Head::new(hub, now);
-        head.drop_early(hub, now, DropPoint::TcpAccepted);
-        head
-    });
-    if head.closing().is_some() {
-        return end_tcp(tcp).await;
+    let mut arrival = shared.change(Arrival::new);
+    if arrival.is_over() {
+        return end_tcp(&mut tcp).await;
     }
-    let waker = Waker::register(Arc::clone(shared), head.id());
-    if let Some(tls) = handshake(tcp, &context, &mut head, &waker).await {
-        run(Stream::new(tls), shared, &mut head, &waker).await;
+    let waker = Waker::register(Arc::clone(shared), arrival.id());
+    let Some(tls) = handshake(tcp, &context, &mut arrival, &waker).await else { return };
+    if arrival.is_over() {
+        return Stream::new(tls).end(Close::Bare).await;
+    }
+    let peer = peer_of(&tls, from, &context);
+    match port {
+        Port::Mqtt => run(Stream::new(tls), shared, Head::new(&arrival, peer), &waker).await,
+        Port::Https => {
+            let Some((io, upgrade)) = https::serve(tls, shared, &mut arrival, &waker).await else { return };
+            let peer = Peer { web_socket: Some(upgrade.asked), ..peer };
+            let stream = Stream::new(WebSocket::new(io, upgrade.frame_size));
+            match upgrade.protocol {
+                Protocol::Mqtt => run(stream, shared, Head::new(&arrival, peer), &waker).await,
+            }
+        }
     }
 }
 
-/// TLS, within the time that CONNECT has to come.
-async fn handshake(tcp: TcpStream, context: &Context, head: &mut Head, waker: &Waker) -> Option<TlsStream<TcpStream>> {
+/// TLS, within the time that the connection has to say what it wants.
+async fn handshake(
+    tcp: TcpStream,
+    context: &Context,
+    arrival: &mut Arrival,
+    waker: &Waker,
+) -> Option<TlsStream<TcpStream>> {
     let shared = &context.shared;
     let mut accept = std::pin::pin!(context.acceptor.accept(tcp));
     let accepted = loop {
         tokio::select! {
             accepted = &mut accept => break accepted,
-            () = waker.due(head) => {
-                shared.change(|hub, now| head.poll(hub, now));
-                if head.closing().is_some() {
+            () = waker.due(|now| Some(now.until_elapsed(arrival.deadline()))) => {
+                shared.change(|hub, now| arrival.poll(hub, now));
+                if arrival.is_over() {
                     return None;
                 }
             }
@@ -66,18 +93,17 @@ async fn handshake(tcp: TcpStream, context: &Context, head: &mut Head, waker: &W
     };
     match accepted {
         Ok(tls) => {
-            let peer = peer_of(&tls, context);
-            shared.change(|hub, now| head.secured(hub, now, peer));
+            shared.change(|hub, now| arrival.reach(hub, now, DropPoint::TlsEstablished));
             Some(tls)
         }
         Err(error) => {
-            shared.change(|hub, now| head.tls_failed(hub, now, error.to_string()));
+            shared.change(|hub, now| arrival.end(hub, now, DisconnectReason::TlsFailed(error.to_string())));
             None
         }
     }
 }
 
-fn peer_of(tls: &TlsStream<TcpStream>, context: &Context) -> Peer {
+fn peer_of(tls: &TlsStream<TcpStream>, from: SocketAddr, context: &Context) -> Peer {
     let session = tls.get_ref().1;
     let tls_version = session.protocol_version().and_then(|version| match version {
         rustls::ProtocolVersion::TLSv1_2 => Some(TlsVersion::Tls12),
@@ -86,14 +112,16 @@ fn peer_of(tls: &TlsStream<TcpStream>, context: &Context) -> Peer {
     });
     let certificates = session.peer_certificates().unwrap_or_default();
     Peer {
+        address: Some(from),
         certificates: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
         tls_version,
         device_authorities: Some(Arc::clone(&context.device_authorities)),
+        web_socket: None,
     }
 }
 
 /// Moves bytes until the head or the peer ends it.
-async fn run(mut stream: Stream, shared: &Shared, head: &mut Head, waker: &Waker) {
+async fn run<W: Wire>(mut stream: Stream<W>, shared: &Shared, mut head: Head, waker: &Waker) {
     loop {
         stream.push(head.take_output());
         while head.has_more_output() {
@@ -106,7 +134,7 @@ async fn run(mut stream: Stream, shared: &Shared, head: &mut Head, waker: &Waker
             if head.closing().is_some() {
                 return;
             }
-            waker.due(head).await;
+            waker.due(|now| head.timeout(now)).await;
             shared.change(|hub, now| head.poll(hub, now));
             continue;
         }
@@ -119,16 +147,20 @@ async fn run(mut stream: Stream, shared: &Shared, head: &mut Head, waker: &Waker
         }
         tokio::select! {
             read = stream.read() => match read {
-                Ok([]) | Err(_) => shared.change(|hub, now| head.peer_closed(hub, now)),
+                Ok([]) => shared.change(|hub, now| head.peer_closed(hub, now)),
                 Ok(bytes) => shared.change(|hub, now| head.receive(hub, now, bytes)),
+                Err(_) => shared.change(|hub, now| match stream.misuse() {
+                    Some(how) => head.misused(hub, now, how.to_owned()),
+                    None => head.peer_closed(hub, now),
+                }),
             },
-            () = waker.due(head) => shared.change(|hub, now| head.poll(hub, now)),
+            () = waker.due(|now| head.timeout(now)) => shared.change(|hub, now| head.poll(hub, now)),
         }
     }
 }
 
-/// Tells a connection's task that the hub has something for its head.
-struct Waker {
+/// Tells a connection's task that the hub has something for it.
+pub(super) struct Waker {
     shared: Arc<Shared>,
     connection: ConnectionId,
     wakes: Arc<Wakes>,
@@ -149,9 +181,9 @@ impl Waker {
         Self { shared, connection, wakes }
     }
 
-    /// Waits until the head has been woken or its time-out is over.
-    async fn due(&self, head: &Head) {
-        let sleep = self.shared.sleep_time(|_, now| head.timeout(now));
+    /// Waits until the connection has been woken or this time-out is over.
+    pub(super) async fn due(&self, timeout: impl FnOnce(Now) -> Option<Duration>) {
+        let sleep = self.shared.sleep_time(|_, now| timeout(now));
         tokio::select! {
             () = self.wakes.0.notified() => {}
             () = sleep_for(sleep) => {}

@@ -1,103 +1,103 @@
-//! The server thread: listener, timers, and one task a connection that moves bytes between the network and a head. It decides nothing.
+//! The server thread: listeners, timers, and one task a connection that moves bytes between the network and a head. It decides nothing.
 
 mod connection;
+mod https;
 mod stream;
 pub(crate) mod thread;
+mod web_socket;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::StartError;
+use crate::handle::Addresses;
 use crate::shared::Shared;
 use crate::tls::Tls;
 
+use connection::Port;
+use thread::ServerThread;
+
 /// How long to wait after the system refused to accept, usually for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The running server. Dropping it stops the thread and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    addresses: Addresses,
+    // Held for its Drop.
+    _thread: ServerThread,
 }
 
 impl Server {
     pub(crate) fn start(
         shared: Arc<Shared>,
         tls: &Tls,
-        address: SocketAddr,
+        wanted: Addresses,
         max_connections: usize,
     ) -> Result<Self, StartError> {
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let bound = listener.local_addr().map_err(listen)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (mqtt, mqtt_address) = listen(wanted.mqtt)?;
+        let (https, https_address) = listen(wanted.https)?;
         let context = connection::Context {
             shared: Arc::clone(&shared),
             acceptor: TlsAcceptor::from(tls.server_config()),
             device_authorities: tls.device_authorities(),
         };
-        let (stop, stopped) = oneshot::channel();
-        let run = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(listener, context, max_connections) => {}
-                    () = keep_time(&shared) => {}
-                    _ = stopped => {}
-                }
-            });
+        let thread = ServerThread::start("iothub-emulator", move |stopped| async move {
+            tokio::select! {
+                () = accept(mqtt, https, context, max_connections) => {}
+                () = keep_time(&shared) => {}
+                _ = stopped => {}
+            }
             shared.change(|hub, now| hub.stop(now));
-        };
-        let thread = std::thread::Builder::new().name("iothub-emulator".to_owned()).spawn(run)?;
-        Ok(Self { address: bound, stop: Some(stop), thread: Some(thread) })
+        })?;
+        let addresses = Addresses { mqtt: mqtt_address, https: https_address };
+        Ok(Self { addresses, _thread: thread })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addresses
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the server thread has printed itself; it must not become a second one here.
-            let _ = thread.join();
-        }
-    }
+/// Binds a port, and gives the address that it got.
+pub(crate) fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address: wanted, source };
+    let listener = TcpListener::bind(wanted).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// Accepts connections for ever. Dropping the future closes all of them.
-async fn accept(listener: TcpListener, context: connection::Context, max_connections: usize) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "cannot serve the listener"),
+async fn accept(mqtt: TcpListener, https: TcpListener, context: connection::Context, max_connections: usize) {
+    let (mqtt, https) = match (tokio::net::TcpListener::from_std(mqtt), tokio::net::TcpListener::from_std(https)) {
+        (Ok(mqtt), Ok(https)) => (mqtt, https),
+        (Err(error), _) | (_, Err(error)) => return tracing::error!(%error, "cannot serve a listener"),
     };
     let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < max_connections => {
-                    connections.spawn(connection::serve(stream, context.clone()));
-                }
-                Ok(_) => tracing::warn!(max_connections, "too many connections: closed the new one"),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+        let (accepted, port) = tokio::select! {
+            accepted = mqtt.accept() => (accepted, Port::Mqtt),
+            accepted = https.accept() => (accepted, Port::Https),
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task failed");
                 }
+                continue;
+            }
+        };
+        match accepted {
+            Ok((tcp, from)) if connections.len() < max_connections => {
+                connections.spawn(connection::serve(tcp, from, port, context.clone()));
+            }
+            Ok(_) => tracing::warn!(max_connections, "too many connections: closed the new one"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -152,9 +152,11 @@ mod tests {
     #[test]
     fn stopping_closes_the_port_and_leaves_the_handle_usable() {
         let emulator = Emulator::start().unwrap();
-        let (hub, address) = (emulator.hub(), emulator.mqtt_address());
+        let (hub, addresses) = (emulator.hub(), [emulator.mqtt_address(), emulator.https_address()]);
         emulator.stop();
-        assert!(TcpStream::connect(address).is_err());
+        for address in addresses {
+            assert!(TcpStream::connect(address).is_err());
+        }
         hub.create_device("d").unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! One TLS stream as the connection's task sees it: pending output, input, and the two ways to end.
+//! One stream, bare TLS or a WebSocket, as the connection's task sees it: pending output, input, and the ways to end.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,17 +19,39 @@ const READ_SIZE: usize = 16 * 1024;
 /// How long a peer may take to read the last output, and to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
 
-pub(super) struct Stream {
-    tls: TlsStream<TcpStream>,
+/// What carries the bytes. Shutting it down says all goodbyes that it knows.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// The socket under it.
+    fn tcp(&mut self) -> &mut TcpStream;
+
+    /// How the peer has broken its rules, after an error in reading.
+    fn misuse(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether a goodbye is under way, which has to be finished even if the head says none.
+    fn is_closing(&self) -> bool {
+        false
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn tcp(&mut self) -> &mut TcpStream {
+        self.get_mut().0
+    }
+}
+
+pub(super) struct Stream<W> {
+    wire: W,
     output: Vec<u8>,
     written: usize,
     unflushed: bool,
     input: Box<[u8; READ_SIZE]>,
 }
 
-impl Stream {
-    pub(super) fn new(tls: TlsStream<TcpStream>) -> Self {
-        Self { tls, output: Vec::new(), written: 0, unflushed: false, input: Box::new([0; READ_SIZE]) }
+impl<W: Wire> Stream<W> {
+    pub(super) fn new(wire: W) -> Self {
+        Self { wire, output: Vec::new(), written: 0, unflushed: false, input: Box::new([0; READ_SIZE]) }
     }
 
     pub(super) fn push(&mut self, output: Vec<u8>) {
@@ -51,6 +73,11 @@ impl Stream {
         let _ = tokio::time::timeout(LINGER, poll_fn(|cx| self.poll_write(cx))).await;
     }
 
+    /// How the peer has broken the rules of what carries the bytes, after an error in reading.
+    pub(super) fn misuse(&self) -> Option<&str> {
+        self.wire.misuse()
+    }
+
     /// How much the peer has not read yet.
     pub(super) fn pending(&self) -> usize {
         self.output.len() - self.written
@@ -58,18 +85,14 @@ impl Stream {
 
     /// Writes what is left and ends the stream; or resets it, and what is left is lost.
     pub(super) async fn end(mut self, close: Close) {
-        match close {
-            Close::Reset => reset(self.tls.get_ref().0),
-            Close::Orderly => {
-                self.flush().await;
-                let _ = tokio::time::timeout(LINGER, self.tls.shutdown()).await;
-                end_tcp(self.tls.into_inner().0).await;
-            }
-            Close::Bare => {
-                self.flush().await;
-                end_tcp(self.tls.into_inner().0).await;
-            }
+        if close == Close::Reset {
+            return reset(self.wire.tcp());
         }
+        self.flush().await;
+        if close == Close::Orderly || self.wire.is_closing() {
+            let _ = tokio::time::timeout(LINGER, self.wire.shutdown()).await;
+        }
+        end_tcp(self.wire.tcp()).await;
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -83,7 +106,7 @@ impl Stream {
         // As much as there is: many packets are handled, and answered, at once.
         loop {
             let before = buffer.filled().len();
-            match Pin::new(&mut self.tls).poll_read(cx, &mut buffer) {
+            match Pin::new(&mut self.wire).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().len() > before && buffer.remaining() > 0 => {}
                 // An end or an error behind some bytes comes again at the next call.
                 Poll::Ready(Err(error)) if before == 0 => return Poll::Ready(Err(error)),
@@ -96,7 +119,7 @@ impl Stream {
     /// Ready when everything is written and flushed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.output.len() {
-            let length = ready!(Pin::new(&mut self.tls).poll_write(cx, &self.output[self.written..]))?;
+            let length = ready!(Pin::new(&mut self.wire).poll_write(cx, &self.output[self.written..]))?;
             if length == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -104,7 +127,7 @@ impl Stream {
             self.unflushed = true;
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+            ready!(Pin::new(&mut self.wire).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
@@ -124,7 +147,7 @@ fn reset(tcp: &TcpStream) {
 
 /// Closes our side, then reads away what the peer still sends: closing with unread input would reset the connection, and the peer
 /// might lose the last thing it was told.
-pub(super) async fn end_tcp(mut tcp: TcpStream) {
+pub(super) async fn end_tcp(tcp: &mut TcpStream) {
     let drain = async {
         tcp.shutdown().await?;
         let mut rest = [0; 4096];

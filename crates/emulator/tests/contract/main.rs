@@ -34,4 +34,6 @@ mod subscribe;
 mod telemetry;
 mod twin_rules;
 mod twins;
+mod upgrades;
 mod user_names;
+mod web_socket;

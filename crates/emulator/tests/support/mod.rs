@@ -12,6 +12,7 @@ pub(crate) mod peer;
 pub(crate) mod sas;
 pub(crate) mod tls;
 pub(crate) mod twin;
+pub(crate) mod web_socket;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

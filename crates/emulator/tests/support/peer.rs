@@ -1,11 +1,11 @@
-//! One connection of a device: a blocking TLS stream and the packets on it.
+//! One connection of a device: a blocking TLS stream, or a WebSocket, and the packets on it.
 //!
 //! Every packet from the hub is checked for what docs/hub-over-mqtt.md 3.1 asks (the official SDKs misread anything else) before the
 //! `rumqttc` codec reads it. A peer that waits longer than [`LIMIT`] fails its test.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use bytes::BytesMut;
 use iothub_emulator::{Device, Hub};
@@ -16,15 +16,56 @@ use rustls::{ClientConnection, ProtocolVersion, StreamOwned};
 use super::LIMIT;
 use super::packets::{self, Connect, PINGREQ};
 use super::tls::TlsOptions;
+use super::web_socket::WebSocket;
 
 /// No packet of the hub is longer than a C2D message with its properties.
 const LONGEST_PACKET: usize = 256 * 1024;
 
 pub(crate) struct Peer {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    stream: Io,
     received: BytesMut,
     passed_over: VecDeque<Packet>,
     next_id: u16,
+}
+
+/// What carries the packets.
+enum Io {
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    WebSocket(Box<WebSocket>),
+}
+
+impl Io {
+    fn tls(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        match self {
+            Self::Tls(tls) => tls,
+            Self::WebSocket(web_socket) => web_socket.tls_mut(),
+        }
+    }
+}
+
+impl io::Read for Io {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => tls.read(buf),
+            Self::WebSocket(web_socket) => web_socket.read(buf),
+        }
+    }
+}
+
+impl io::Write for Io {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => tls.write(buf),
+            Self::WebSocket(web_socket) => web_socket.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tls(tls) => tls.flush(),
+            Self::WebSocket(web_socket) => web_socket.flush(),
+        }
+    }
 }
 
 impl Peer {
@@ -46,12 +87,16 @@ impl Peer {
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp)?;
         }
-        Ok(Self {
-            stream: StreamOwned::new(tls, tcp),
-            received: BytesMut::new(),
-            passed_over: VecDeque::new(),
-            next_id: 1,
-        })
+        Ok(Self::on(Io::Tls(Box::new(StreamOwned::new(tls, tcp)))))
+    }
+
+    /// A WebSocket on which no packet has been sent yet.
+    pub(crate) fn over(web_socket: WebSocket) -> Self {
+        Self::on(Io::WebSocket(Box::new(web_socket)))
+    }
+
+    fn on(stream: Io) -> Self {
+        Self { stream, received: BytesMut::new(), passed_over: VecDeque::new(), next_id: 1 }
     }
 
     /// A device connected with its primary key and clean session off.
@@ -82,8 +127,8 @@ impl Peer {
         }
     }
 
-    pub(crate) fn tls_version(&self) -> ProtocolVersion {
-        self.stream.conn.protocol_version().expect("the handshake is done")
+    pub(crate) fn tls_version(&mut self) -> ProtocolVersion {
+        self.stream.tls().conn.protocol_version().expect("the handshake is done")
     }
 
     /// A packet id that this peer has not used yet.
@@ -223,20 +268,21 @@ impl Peer {
     /// The content of the next TLS record that has any. Nothing may be left of earlier ones.
     pub(crate) fn read_record(&mut self) -> Vec<u8> {
         const HEADER: usize = 5;
+        let StreamOwned { conn, sock } = self.stream.tls();
         loop {
             let mut record = vec![0; HEADER];
-            self.stream.sock.read_exact(&mut record).expect("a record comes before the end");
+            sock.read_exact(&mut record).expect("a record comes before the end");
             let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
             record.resize(HEADER + length, 0);
-            self.stream.sock.read_exact(&mut record[HEADER..]).expect("a record comes whole");
+            sock.read_exact(&mut record[HEADER..]).expect("a record comes whole");
             let mut rest = &record[..];
             while !rest.is_empty() {
-                self.stream.conn.read_tls(&mut rest).expect("a slice can be read");
+                conn.read_tls(&mut rest).expect("a slice can be read");
             }
-            self.stream.conn.process_new_packets().expect("the record is well-formed");
+            conn.process_new_packets().expect("the record is well-formed");
             let mut content = vec![0; length];
             // Without content reading would block: the record is one of TLS itself.
-            if let Ok(count) = self.stream.conn.reader().read(&mut content) {
+            if let Ok(count) = conn.reader().read(&mut content) {
                 content.truncate(count);
                 return content;
             }
@@ -295,9 +341,14 @@ pub(crate) enum End {
     Reset,
 }
 
-/// A TCP connection that gives up after [`LIMIT`].
+/// A TCP connection to the MQTT port that gives up after [`LIMIT`].
 pub(crate) fn open_tcp(hub: &Hub) -> TcpStream {
-    let tcp = TcpStream::connect(hub.mqtt_address()).expect("the hub listens");
+    tcp_to(hub.mqtt_address())
+}
+
+/// A TCP connection that gives up after [`LIMIT`].
+pub(crate) fn tcp_to(address: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(address).expect("somebody listens");
     tcp.set_nodelay(true).expect("the socket takes options");
     tcp.set_read_timeout(Some(LIMIT)).expect("the socket takes options");
     tcp.set_write_timeout(Some(LIMIT)).expect("the socket takes options");

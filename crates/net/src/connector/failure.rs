@@ -20,6 +20,8 @@ pub(super) enum Weight {
     Refused,
     /// Packets got lost on the way.
     Unreachable,
+    /// The proxy did not answer.
+    Proxy,
     /// It got as far as TLS.
     Tls,
 }
@@ -44,6 +46,11 @@ impl Failure {
     /// Nobody answered the TCP connection.
     pub(super) fn tcp_silent(kind: ConnectionErrorKind) -> Self {
         Self { kind, weight: Weight::Unreachable }
+    }
+
+    /// The proxy took the connection and did not answer.
+    pub(super) fn proxy(kind: ConnectionErrorKind) -> Self {
+        Self { kind, weight: Weight::Proxy }
     }
 
     /// The connection broke during TLS.

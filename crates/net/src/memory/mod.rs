@@ -2,7 +2,8 @@
 //!
 //! [`pair`] makes a [`Stream`](crate::Stream) and the [`PeerEnd`] that plays the other side: it sends, receives,
 //! closes, cuts the connection at an exact byte, and makes reads and writes as small as a test wants them.
-//! [`network`] makes a [`Connect`](crate::Connect) that hands out such streams, or errors, by script. Nothing here has
+//! [`network`] makes a [`Connect`](crate::Connect) that hands out such streams, or errors, by script; a
+//! [`WebSocketConnector`](crate::WebSocketConnector) can stand on it. Nothing here has
 //! a descriptor or a clock, so tests run in virtual time; a client that waits for real is woken by its waker.
 //!
 //! ```
@@ -26,7 +27,9 @@
 //! ```
 
 mod pipe;
+mod proxy;
 mod script;
 
 pub use pipe::{PeerEnd, pair};
+pub use proxy::proxy_answer;
 pub use script::{Script, ScriptedConnect, network};

@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 mod error;
+mod random;
 mod session;
 mod signer;
 
@@ -10,4 +11,5 @@ pub use clock::VerificationClock;
 pub use config::client_config;
 pub(crate) use config::{server_name, with_certificate, with_trust};
 pub use error::handshake_error;
+pub(crate) use random::random;
 pub(crate) use session::{HandshakeFailure, TlsSession};

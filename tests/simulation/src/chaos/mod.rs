@@ -62,11 +62,14 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Runs a seed.
+/// Runs a seed: an odd one over a WebSocket.
 pub fn chaos(seed: u64) -> Report {
     let mut random = fastrand::Rng::with_seed(seed);
     let lock_expiry = if random.u8(0..4) == 0 { LockExpiry::Hold } else { LockExpiry::Redeliver };
-    let sim = Sim::with_hub(seed, hub_settings(lock_expiry, &mut random));
+    let mut sim = Sim::with_hub(seed, hub_settings(lock_expiry, &mut random));
+    if seed % 2 == 1 {
+        sim = sim.over_web_sockets(seed);
+    }
     let run = catch_unwind(AssertUnwindSafe(|| run(&sim, lock_expiry, &mut random)));
     let (violations, mishaps, covered) = match run {
         Ok(done) => done,

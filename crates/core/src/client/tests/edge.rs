@@ -27,13 +27,18 @@ fn module(fake: &Fake, http: &Scripted) -> ModuleClient {
     builder.retry_policy(RetryConfig::default().with_jitter(0.0)).build(fake).unwrap()
 }
 
+/// The daemon answers with this bundle, and then with a signature, which the next `do_work` gets.
+fn daemon_answers(client: &mut ModuleClient, http: &Scripted, bundle: &str) {
+    http.answers_with(0, 200, bundle);
+    client.do_work();
+    http.answers_with(0, 200, DIGEST);
+}
+
 /// Up to a ready connection.
 fn connected(fake: &Fake, http: &Scripted) -> ModuleClient {
     let mut client = module(fake, http);
     client.do_work();
-    http.answers_with(0, 200, BUNDLE);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, http, BUNDLE);
     fake.connects();
     client.do_work();
     assert_eq!(client.connection_state(), Ready);
@@ -104,9 +109,7 @@ fn a_trust_bundle_that_cannot_be_used_is_a_failed_attempt() {
     fake.script().refuses_trust = true;
     let mut client = module(&fake, &http);
     client.do_work();
-    http.answers_with(0, 200, BUNDLE);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, &http, BUNDLE);
     client.do_work();
     assert_eq!(states(&mut client), [Connecting, Waiting]);
     assert_eq!(fake.attempts(), 0);
@@ -120,9 +123,7 @@ fn a_renewal_fetches_the_bundle_again_and_sets_it_only_if_it_is_another() {
         fake.advance(2880 * SECOND);
         client.do_work();
         client.do_work();
-        http.answers_with(0, 200, bundle);
-        client.do_work();
-        http.answers_with(0, 200, DIGEST);
+        daemon_answers(&mut client, &http, bundle);
         fake.connects();
         client.do_work();
         assert_eq!(client.connection_state(), Ready);
@@ -135,16 +136,14 @@ fn a_renewal_fetches_the_bundle_again_and_sets_it_only_if_it_is_another() {
 }
 
 #[test]
-fn calls_of_methods_trust_the_bundle_too_and_wait_for_it() {
+fn wrinkle_44_calls_of_methods_trust_the_bundle_of_the_connection_and_wait_for_it() {
     let (fake, http) = (Fake::new(), Scripted::default());
     let mut client = module(&fake, &http);
     client.invoke_device_method_tracked("d", MethodInvocation::new("m")).unwrap();
     client.do_work();
     // A signature, but roots that cannot be used.
     fake.script().refuses_trust = true;
-    http.answers_with(0, 200, BUNDLE);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, &http, BUNDLE);
     client.do_work();
     client.do_work();
     assert_eq!(http.engines(), 1, "nobody is trusted");
@@ -152,9 +151,7 @@ fn calls_of_methods_trust_the_bundle_too_and_wait_for_it() {
     fake.script().refuses_trust = false;
     client.reconnect();
     client.do_work();
-    http.answers_with(0, 200, BUNDLE);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, &http, BUNDLE);
     fake.connects();
     client.do_work();
     assert!(http.request(1).url.starts_with("https://gateway/"));
@@ -163,9 +160,7 @@ fn calls_of_methods_trust_the_bundle_too_and_wait_for_it() {
     fake.advance(2880 * SECOND);
     client.do_work();
     client.do_work();
-    http.answers_with(0, 200, r#"{"certificate":"new roots"}"#);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, &http, r#"{"certificate":"new roots"}"#);
     client.do_work();
     assert_eq!(lock(&http.script(1)).trust, Trust::Pem("new roots".to_owned()));
 }
@@ -176,9 +171,7 @@ fn root_certificates_of_the_application_go_before_the_bundle() {
     let builder = ModuleClient::builder_from_variables(http.clone(), variable).unwrap();
     let mut client = builder.trusted_certs("own roots").build(&fake).unwrap();
     client.do_work();
-    http.answers_with(0, 200, BUNDLE);
-    client.do_work();
-    http.answers_with(0, 200, DIGEST);
+    daemon_answers(&mut client, &http, BUNDLE);
     client.do_work();
     assert!(matches!(&fake.calls()[..], [Call::Connect { .. }]));
 }

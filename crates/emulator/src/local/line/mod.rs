@@ -74,6 +74,8 @@ impl Line {
             client_type,
             model_id,
             tls_version: None,
+            peer: None,
+            web_socket: None,
         };
         hub.note(&identity, connected);
         let line = Self {

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use super::{Close, Head};
 use crate::activity::{Activity, DisconnectReason, RefusalReason};
+use crate::arrival::Arrival;
+use crate::auth::Peer;
 use crate::clock::{Clock, Now, unix_seconds};
 use crate::config::{BadFilter, Config, LockExpiry, OutOfOrderPuback, UnknownTopic};
 use crate::device::DeviceAuth;
@@ -58,7 +60,7 @@ impl World {
 
     fn peer(&mut self) -> Head {
         let now = self.now();
-        Head::new(&mut self.hub, now)
+        Head::new(&Arrival::new(&mut self.hub, now), Peer::default())
     }
 
     /// Feeds bytes and gives the answer.

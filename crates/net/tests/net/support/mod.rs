@@ -1,7 +1,9 @@
 //! A certificate authority, TLS servers on threads, and a loop that drives a connector as a client would.
 
 pub(crate) mod authority;
+pub(crate) mod log;
 pub(crate) mod server;
+pub(crate) mod websocket;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -54,12 +56,12 @@ pub(crate) fn connector(endpoint: &Endpoint, addresses: impl Into<Vec<SocketAddr
 }
 
 /// Connects as a client does: poll, park on what the connector asks for, poll again.
-pub(crate) fn connect(connector: &mut Connector) -> Result<Stream, ConnectionError> {
+pub(crate) fn connect(connector: &mut dyn Connect) -> Result<Stream, ConnectionError> {
     connect_at(connector, Duration::ZERO)
 }
 
 /// Connects with a clock that is ahead.
-pub(crate) fn connect_at(connector: &mut Connector, ahead: Duration) -> Result<Stream, ConnectionError> {
+pub(crate) fn connect_at(connector: &mut dyn Connect, ahead: Duration) -> Result<Stream, ConnectionError> {
     let mut platform = SystemPlatform::new().expect("a platform");
     connector.set_waker(&platform.waker());
     connector.start(platform.now() + ahead);
@@ -68,7 +70,7 @@ pub(crate) fn connect_at(connector: &mut Connector, ahead: Duration) -> Result<S
 
 /// Goes on until the attempt is over.
 pub(crate) fn drive(
-    connector: &mut Connector,
+    connector: &mut dyn Connect,
     platform: &mut SystemPlatform,
     ahead: Duration,
 ) -> Result<Stream, ConnectionError> {

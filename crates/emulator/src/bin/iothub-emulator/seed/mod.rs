@@ -14,6 +14,8 @@ use identity::SeedIdentity;
 
 /// Where the program listens if neither flag nor seed says so: the port that SDKs expect.
 const DEFAULT_MQTT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8883);
+/// The same for HTTPS. SDKs expect 443, on which not everybody may listen.
+const DEFAULT_HTTPS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8443);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seed {
@@ -49,17 +51,22 @@ impl Seed {
     }
 
     /// The settings, over which the flags win.
-    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>) -> Config {
+    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>, https: Option<SocketAddr>) -> Config {
         let mut config = self.config.clone();
         if !host_names.is_empty() {
             config = config.with_host_names(host_names);
         }
-        let in_file = self.settings.iter().any(|name| name == "mqtt_address");
-        match mqtt {
-            Some(address) => config.with_mqtt_address(address),
-            None if in_file => config,
-            None => config.with_mqtt_address(DEFAULT_MQTT.into()),
+        let address = |flag: Option<SocketAddr>, name: &str, default: (Ipv4Addr, u16)| {
+            let in_file = self.settings.iter().any(|setting| setting == name);
+            flag.or_else(|| (!in_file).then(|| default.into()))
+        };
+        if let Some(address) = address(mqtt, "mqtt_address", DEFAULT_MQTT) {
+            config = config.with_mqtt_address(address);
         }
+        if let Some(address) = address(https, "https_address", DEFAULT_HTTPS) {
+            config = config.with_https_address(address);
+        }
+        config
     }
 
     /// Creates the devices and their modules. The error has the place in the file.
