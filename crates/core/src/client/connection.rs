@@ -181,6 +181,15 @@ impl Connection {
         change
     }
 
+    /// As [`down`](Self::down), with a credential that is replaced already: what came of it says nothing about the new one,
+    /// which is tried at once.
+    pub(super) fn down_before_a_new_try(&mut self, error: ConnectionError, now: Instant) -> StatusChange {
+        self.retry = Retry::new(*self.retry.config());
+        let mut change = self.pause(Duration::ZERO, now, error.kind.status_reason());
+        change.error = Some(error);
+        change
+    }
+
     /// A ready token has expired: nothing can connect until there is another.
     pub(super) fn token_expired(&mut self, error: ConnectionError) -> StatusChange {
         debug_assert!(matches!(error.kind, ConnectionErrorKind::TokenExpired { .. }));

@@ -179,12 +179,11 @@ impl<K> Outbox<K> {
         tracing::debug!(%error, "connection down");
         self.release_submitted();
         self.tokens.connection_ended();
-        let change = self.connection.down(error, now.mono);
+        let change = match self.tokens.is_replaced() {
+            true => self.connection.down_before_a_new_try(error, now.mono),
+            false => self.connection.down(error, now.mono),
+        };
         self.due.push_back(Due::Event(Event::Status(change)));
-        if self.tokens.is_replaced() {
-            // What came of the old credential says nothing about the new one.
-            self.connection.reconnect();
-        }
     }
 
     /// The connection is gone with everything that was submitted: telemetry and twin requests wait again in their order,

@@ -253,6 +253,8 @@ fn a_credential_given_during_an_attempt_that_fails_with_the_old_one_is_tried_at_
     client.set_credential(key()).unwrap();
     fake.drops(ConnectionErrorKind::NotAuthorized);
     client.do_work();
+    let change = statuses(&mut client).pop().unwrap();
+    assert_eq!((change.state, change.next_attempt_in), (ConnectionState::Waiting, Some(Duration::ZERO)));
     assert!(fake.is_due(&client));
     client.do_work();
     assert_eq!((tokens(&fake).len(), client.connection_state()), (2, ConnectionState::Connecting));
