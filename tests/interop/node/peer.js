@@ -4,6 +4,7 @@
 //
 // From the environment:
 //   INTEROP_CONNECTION_STRING  with the hub's port in GatewayHostName, which this SDK takes over MQTT
+//   INTEROP_PROXY              if it is there: the URL of a proxy, through which MQTT goes on a WebSocket, to port 443
 //   INTEROP_CA                 the root certificate of the hub, PEM
 //   INTEROP_TASK               JSON: telemetry to send, patches to report, the answer to each method by its name, and how many
 //                              messages to receive
@@ -12,7 +13,8 @@
 'use strict';
 
 const { Message } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
+const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
+const { HttpsProxyAgent } = require('https-proxy-agent');
 
 const EXIT_REFUSED = 3;
 
@@ -115,8 +117,10 @@ function receive(client, onMessage, count) {
 // `send(client, message, given)` is a promise.
 async function converse(Client, { send, onMethod, onMessage }) {
   const task = JSON.parse(process.env.INTEROP_TASK);
-  const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, Mqtt);
-  await client.setOptions({ ca: process.env.INTEROP_CA });
+  const proxy = process.env.INTEROP_PROXY;
+  const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, proxy ? MqttWs : Mqtt);
+  const mqtt = proxy && { webSocketAgent: new HttpsProxyAgent(proxy) };
+  await client.setOptions({ ca: process.env.INTEROP_CA, mqtt });
   client.on('error', (error) => {
     throw error;
   });

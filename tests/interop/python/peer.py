@@ -4,7 +4,8 @@ disconnect. What differs, `device.py` and `module.py` bring along.
 
 From the environment:
   INTEROP_CONNECTION_STRING
-  INTEROP_PORT               the hub's port
+  INTEROP_PORT               the hub's port, for MQTT over TLS
+  INTEROP_PROXY              or the URL of a proxy, through which MQTT goes on a WebSocket, to port 443
   INTEROP_CA                 the root certificate of the hub, PEM
   INTEROP_TASK               JSON: telemetry to send, patches to report, the answer to each method by its name, and how many
                              messages to receive
@@ -15,9 +16,10 @@ On standard output, one JSON value a line, each with the name of what it tells: 
 import json
 import os
 import queue
+from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client
-from azure.iot.device import Message, MethodResponse
+from azure.iot.device import Message, MethodResponse, ProxyOptions
 from azure.iot.device.exceptions import ClientError
 
 EXIT_REFUSED = 3
@@ -31,6 +33,13 @@ def use_port(port):
         return connect(self, host, **{**options, "port": port})
 
     paho.mqtt.client.Client.connect = connect_elsewhere
+
+
+def through(proxy):
+    """The options for MQTT on a WebSocket through a proxy."""
+    url = urlsplit(proxy)
+    credentials = unquote(url.username), unquote(url.password)
+    return {"websockets": True, "proxy_options": ProxyOptions("HTTP", url.hostname, url.port, *credentials)}
 
 
 def tell(value):
@@ -96,10 +105,12 @@ def receive(client, count):
 def run(client_class, send):
     """The exit code. `send(client, message, given)` returns when the hub has the message."""
     task = json.loads(os.environ["INTEROP_TASK"])
-    use_port(int(os.environ["INTEROP_PORT"]))
-    client = client_class.create_from_connection_string(
-        os.environ["INTEROP_CONNECTION_STRING"], server_verification_cert=os.environ["INTEROP_CA"]
-    )
+    options = {"server_verification_cert": os.environ["INTEROP_CA"]}
+    if "INTEROP_PROXY" in os.environ:
+        options.update(through(os.environ["INTEROP_PROXY"]))
+    else:
+        use_port(int(os.environ["INTEROP_PORT"]))
+    client = client_class.create_from_connection_string(os.environ["INTEROP_CONNECTION_STRING"], **options)
     try:
         client.connect()
     except ClientError as error:

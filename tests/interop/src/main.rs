@@ -17,10 +17,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut report = Report::default();
     let (name, outcome) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["mqtt"] => ("interop-mqtt", mqtt::run(&mut report)),
+        ["mqtt"] => ("interop-mqtt", mqtt::over_tls(&mut report)),
+        ["mqtt-ws"] => ("interop-mqtt-ws", mqtt::over_web_socket(&mut report)),
         ["mosquitto"] => ("interop-mosquitto", mosquitto::run(&mut report)),
         _ => {
-            println!("usage: iothub-interop mqtt | mosquitto   (tests/interop/run installs what they need first)");
+            println!(
+                "usage: iothub-interop mqtt | mqtt-ws | mosquitto   (tests/interop/run installs what they need first)"
+            );
             return ExitCode::from(2);
         }
     };

@@ -1,7 +1,5 @@
 //! The checks of a run: those for devices and modules alike, and those for what only one of them has.
 
-use iothub_emulator::Hub;
-
 use super::record::{DESIRED_CHANGES, METHODS, TWIN_RESPONSES, call_results};
 use super::routing;
 use super::run::{Run, exit_code, said};
@@ -18,6 +16,7 @@ pub(crate) fn common(check: &mut impl Check, run: &Run<'_>) {
     let (record, story, qos) = (&run.record, run.story, run.sdk.request_qos);
     let telemetry = &story.telemetry;
     check("connects with user name, keep-alive and TLS version of this SDK", record.connected(run.sdk));
+    check("connects over the way that it was given", run.site.way.was_taken(record));
 
     check("sends telemetry: every body is stored, in order", record.bodies(telemetry));
     check("sends telemetry: application properties are stored", record.properties(telemetry));
@@ -46,16 +45,16 @@ pub(crate) fn common(check: &mut impl Check, run: &Run<'_>) {
 }
 
 /// What only a device has.
-pub(crate) fn cloud_to_device(check: &mut impl Check, run: &Run<'_>, hub: &Hub) {
+pub(crate) fn cloud_to_device(check: &mut impl Check, run: &Run<'_>) {
     let (record, message) = (&run.record, &run.story.message);
     check("subscribes to cloud-to-device messages with QoS 1", record.subscribed_to_messages());
     check("receives the cloud-to-device message with its properties", received(run, &[(None, message.clone())]));
     check("completes the cloud-to-device message", record.completed(&[(None, message)]));
-    check("has its cloud-to-device message reported to the service", record.reported(hub, message));
+    check("has its cloud-to-device message reported to the service", record.reported(&run.site.hub, message));
 }
 
 /// What only a module has.
-pub(crate) fn outputs_and_inputs(check: &mut impl Check, run: &Run<'_>, hub: &Hub) {
+pub(crate) fn outputs_and_inputs(check: &mut impl Check, run: &Run<'_>) {
     let (record, story) = (&run.record, run.story);
     let arrivals: Vec<(Option<&str>, Sample)> =
         routing::arrivals(story, run.subject).into_iter().map(|(input, sample)| (Some(input), sample)).collect();
@@ -64,7 +63,7 @@ pub(crate) fn outputs_and_inputs(check: &mut impl Check, run: &Run<'_>, hub: &Hu
     check("sends to outputs: each message went where its routes lead", routing::routed(record));
     check(
         "sends to outputs: the other module has its message waiting",
-        routing::waits_for_the_listener(hub, run.subject, story),
+        routing::waits_for_the_listener(&run.site.hub, run.subject, story),
     );
     check("subscribes to inputs with QoS 1", record.subscribed_to_messages());
     check("receives input messages with input, properties and sender", received(run, &arrivals));

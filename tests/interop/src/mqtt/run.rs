@@ -9,6 +9,7 @@ use super::LIMIT;
 use super::backend::{BackEnd, Outcome};
 use super::record::Record;
 use super::sdk::Sdk;
+use super::site::Site;
 use super::story::Story;
 use super::subject::Subject;
 use crate::process::{Ended, Process};
@@ -22,6 +23,7 @@ pub(crate) const EXIT_REFUSED: i32 = 3;
 /// A run that is over.
 pub(crate) struct Run<'a> {
     pub(crate) sdk: &'a Sdk,
+    pub(crate) site: &'a Site,
     pub(crate) subject: &'a Subject,
     pub(crate) story: &'a Story,
     pub(crate) ended: Result<Ended, String>,
@@ -34,15 +36,15 @@ impl<'a> Run<'a> {
     /// Lets the SDK do its task with the subject's own key, and the back end its parts.
     pub(crate) fn play(
         sdk: &'a Sdk,
-        hub: &Hub,
+        site: &'a Site,
         subject: &'a Subject,
         story: &'a Story,
         task: &Value,
     ) -> Result<Self, String> {
-        let mut back_end = BackEnd::new(hub, subject, story)?;
-        let ended = converse(sdk, hub, subject, task, &mut back_end);
-        let record = Record::of(hub, subject);
-        Ok(Self { sdk, subject, story, ended, record, outcomes: back_end.outcomes() })
+        let mut back_end = BackEnd::new(&site.hub, subject, story)?;
+        let ended = converse(sdk, site, subject, task, &mut back_end);
+        let record = Record::of(&site.hub, subject);
+        Ok(Self { sdk, site, subject, story, ended, record, outcomes: back_end.outcomes() })
     }
 
     /// The script told this value under this name.
@@ -53,12 +55,13 @@ impl<'a> Run<'a> {
 
 fn converse(
     sdk: &Sdk,
-    hub: &Hub,
+    site: &Site,
     subject: &Subject,
     task: &Value,
     back_end: &mut BackEnd<'_>,
 ) -> Result<Ended, String> {
-    let mut process = sdk.start(hub, subject.who(), &subject.connection_string, task)?;
+    let hub = &site.hub;
+    let mut process = sdk.start(site, subject.who(), &subject.connection_string, task)?;
     let limit = work_while_it_runs(hub, &mut process, back_end)?;
     let ended = process.finish(limit)?;
     // Its last bytes may still be on their way through the hub.

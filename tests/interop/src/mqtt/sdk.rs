@@ -1,8 +1,9 @@
 //! The two SDKs: how each is started, and how it shows itself to a hub. The versions are those of the lock files.
 
-use iothub_emulator::{Hub, TlsVersion, Who};
+use iothub_emulator::{TlsVersion, Who};
 use serde_json::Value;
 
+use super::site::{self, Site, Way};
 use crate::process::{Lines, Process, command};
 
 /// One SDK with its scripts.
@@ -12,7 +13,7 @@ pub(crate) struct Sdk {
     program: String,
     device_script: String,
     module_script: String,
-    /// Whether it finds the hub's port in `GatewayHostName`; otherwise its script is told.
+    /// Whether it finds the hub's MQTT port in `GatewayHostName`; otherwise its script is told.
     port_in_gateway: bool,
     pub(crate) api_version: &'static str,
     /// How its `DeviceClientType` starts.
@@ -60,26 +61,34 @@ pub(crate) fn python() -> Sdk {
 }
 
 impl Sdk {
-    /// Starts its script for a device or module, with a connection string and a task, towards this hub.
+    /// Starts its script for a device or module, with a connection string and a task, towards this hub on its way.
     pub(crate) fn start(
         &self,
-        hub: &Hub,
+        site: &Site,
         who: Who<'_>,
         connection_string: &str,
         task: &Value,
     ) -> Result<Process, String> {
         let script = if who.module.is_some() { &self.module_script } else { &self.device_script };
-        let port = hub.mqtt_address().port();
-        let connection_string = if self.port_in_gateway {
-            format!("{connection_string};GatewayHostName={}:{port}", hub.host_name())
-        } else {
-            connection_string.to_owned()
-        };
+        let hub = &site.hub;
+        let mut connection_string = connection_string.to_owned();
         let mut command = command(&self.program);
+        match &site.way {
+            Way::Mqtt => {
+                let port = hub.mqtt_address().port();
+                if self.port_in_gateway {
+                    connection_string.push_str(&format!(";GatewayHostName={}:{port}", hub.host_name()));
+                } else {
+                    command.env("INTEROP_PORT", port.to_string());
+                }
+            }
+            Way::WebSocket(proxy) => {
+                command.env("INTEROP_PROXY", site::proxy_url(proxy));
+            }
+        }
         command
             .arg(script)
             .env("INTEROP_CONNECTION_STRING", connection_string)
-            .env("INTEROP_PORT", port.to_string())
             .env("INTEROP_CA", hub.ca_pem())
             .env("INTEROP_TASK", task.to_string());
         Process::start(command, Lines::OfStdout)

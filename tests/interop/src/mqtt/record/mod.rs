@@ -79,7 +79,7 @@ impl Record {
     }
 
     /// The first that `f` takes of the entries of that connection; `missing` says what was looked for.
-    fn find<T>(&self, missing: &str, f: impl Fn(&Activity) -> Option<T>) -> Result<T, String> {
+    pub(crate) fn find<T>(&self, missing: &str, f: impl Fn(&Activity) -> Option<T>) -> Result<T, String> {
         let found = self.all(f)?.into_iter().next();
         found.ok_or_else(|| format!("the hub's record has no {missing}"))
     }
