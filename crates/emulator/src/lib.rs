@@ -34,6 +34,7 @@
 //! are its own, so that a mistake cannot agree with itself on both sides.
 
 mod activity;
+pub(crate) mod amqp;
 pub(crate) mod auth;
 pub(crate) mod clock;
 mod config;
@@ -44,24 +45,29 @@ pub(crate) mod escape;
 mod faults;
 pub(crate) mod guid;
 mod handle;
+pub(crate) mod head;
 pub(crate) mod hub;
 mod message;
 mod method;
 pub(crate) mod mqtt;
 mod offline;
+pub(crate) mod outgoing;
+pub(crate) mod policy;
 mod record;
 mod server;
 mod shared;
 pub(crate) mod tls;
 
-pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
+pub use activity::{
+    Activity, AmqpLink, C2dDisposition, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion,
+};
 pub use config::{
     BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
 };
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
-pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
+pub use faults::{AmqpOutcome, CbsFault, DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use message::{C2dMessage, FeedbackMode, IntoPropertyValue};
 pub use method::{MethodCall, MethodError, MethodResult, PendingMethod};

@@ -14,6 +14,7 @@ use crate::activity::{RefusalReason, TlsVersion};
 use crate::config::Config;
 use crate::device::DeviceAuth;
 use crate::hub::registry::{DeviceEntry, Identity};
+use crate::policy::{self, Rights};
 
 /// What is known of the other end of a connection before its first packet.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,10 @@ pub(crate) fn authenticate(
     match &entry.auth {
         DeviceAuth::SymmetricKey { primary, secondary } => {
             let token = sas::Token::parse(password.ok_or(RefusalReason::CredentialMissing)?)?;
+            if token.policy().is_some() {
+                let problem = "it names a policy (skn); a device signs with its own key";
+                return Err(RefusalReason::TokenMalformed(problem));
+            }
             if !token.covers(&config.host_names, identity) {
                 return Err(RefusalReason::TokenAudience { audience: token.audience() });
             }
@@ -76,6 +81,42 @@ pub(crate) fn authenticate(
             Ok(Authenticated { auth_type: "x509", expires: None })
         }
     }
+}
+
+/// Checks a token that a policy's key has signed, and gives what the policy allows.
+pub(crate) fn authenticate_policy(
+    config: &Config,
+    name: &str,
+    token: &[u8],
+    now: SystemTime,
+) -> Result<(Authenticated, Rights), RefusalReason> {
+    let token = sas::Token::parse(token)?;
+    let unknown =
+        || RefusalReason::UserName(format!("there is no policy '{}'", name.chars().take(64).collect::<String>()));
+    let rights = policy::rights(name).ok_or_else(unknown)?;
+    if token.policy().is_some_and(|named| named != name) {
+        return Err(RefusalReason::TokenMalformed("its policy (skn) is not the one of the user name"));
+    }
+    let host = token.audience();
+    let host = host.split_once("://").map_or(&*host, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let host = host.split_once(':').map_or(host, |(host, _port)| host);
+    if !config.host_names.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        return Err(RefusalReason::TokenAudience { audience: token.audience() });
+    }
+    if !config.policy_keys.get(name).is_some_and(|key| token.is_signed_with(key.expose())) {
+        return Err(RefusalReason::TokenSignature);
+    }
+    check_expiry(token.expiry(), config.clock_skew, now)?;
+    Ok((Authenticated { auth_type: "sas", expires: Some(token.expiry()) }, rights))
+}
+
+/// Checks a policy's key itself, as clients of the event stream present it.
+pub(crate) fn authenticate_policy_key(config: &Config, name: &str, key: &[u8]) -> Result<Authenticated, RefusalReason> {
+    let known = config.policy_keys.get(name).ok_or(RefusalReason::CredentialMissing)?;
+    if known.expose().as_bytes() != key {
+        return Err(RefusalReason::TokenSignature);
+    }
+    Ok(Authenticated { auth_type: "sas", expires: None })
 }
 
 fn check_expiry(expiry: SystemTime, skew: Duration, now: SystemTime) -> Result<(), RefusalReason> {

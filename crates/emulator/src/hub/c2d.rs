@@ -35,12 +35,40 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Enqueued,
-    Locked { by: ConnectionId, until: Duration },
+    Locked(Lock),
+}
+
+/// Who has a message, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lock {
+    id: LockId,
+    by: ConnectionId,
+    until: Duration,
+    terms: LockTerms,
+}
+
+/// Names one lock of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LockId(u64);
+
+/// How long a message is locked, and what counts as giving it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LockTerms {
+    pub(crate) duration: Duration,
+    /// The end of the connection does.
+    pub(crate) lost_counts: bool,
+    /// The end of the lock does.
+    pub(crate) expiry_counts: bool,
 }
 
 impl Entry {
     fn locked_by(&self, connection: ConnectionId) -> bool {
-        matches!(self.place, Place::Locked { by, .. } if by == connection)
+        matches!(self.place, Place::Locked(lock) if lock.by == connection)
+    }
+
+    fn give_back(&mut self, counts: bool) {
+        self.place = Place::Enqueued;
+        self.delivery_count += u32::from(counts);
     }
 }
 
@@ -51,6 +79,18 @@ pub(crate) struct Delivery {
     pub(crate) packet_id: u16,
     pub(crate) dup: bool,
     pub(crate) sequence: u64,
+    pub(crate) lock: LockId,
+    pub(crate) enqueued: SystemTime,
+    /// How often it was given back before.
+    pub(crate) delivery_count: u32,
+}
+
+/// What a device says of a message that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    Complete,
+    Reject,
+    Abandon,
 }
 
 /// A message that has left the queue.
@@ -70,6 +110,7 @@ impl Ended {
 #[derive(Debug, Default)]
 pub(crate) struct C2dQueue {
     last_sequence: u64,
+    last_lock: u64,
     entries: VecDeque<Entry>,
 }
 
@@ -133,15 +174,20 @@ impl C2dQueue {
     }
 
     /// Locks the oldest message that waits, and gives it.
-    pub(crate) fn take_next(&mut self, by: ConnectionId, lock: Duration, now: Now) -> Option<Delivery> {
+    pub(crate) fn take_next(&mut self, by: ConnectionId, terms: LockTerms, now: Now) -> Option<Delivery> {
         let entry = self.entries.iter_mut().find(|entry| entry.place == Place::Enqueued)?;
-        entry.place = Place::Locked { by, until: now.elapsed.saturating_add(lock) };
+        self.last_lock += 1;
+        let id = LockId(self.last_lock);
+        entry.place = Place::Locked(Lock { id, by, until: now.elapsed.saturating_add(terms.duration), terms });
         let dup = std::mem::replace(&mut entry.sent_before, true);
         Some(Delivery {
             message: Arc::clone(&entry.message),
             packet_id: packet_id(entry.sequence),
             dup,
             sequence: entry.sequence,
+            lock: id,
+            enqueued: entry.enqueued,
+            delivery_count: entry.delivery_count,
         })
     }
 
@@ -175,25 +221,53 @@ impl C2dQueue {
         self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
     }
 
-    /// A connection ended: its messages wait again.
-    pub(crate) fn release(&mut self, by: ConnectionId, counts: bool, max_count: u32) -> Vec<Ended> {
-        for entry in self.entries.iter_mut().filter(|entry| entry.locked_by(by)) {
-            entry.place = Place::Enqueued;
-            entry.delivery_count += u32::from(counts);
-        }
-        self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
-            entry.place == Place::Enqueued && entry.delivery_count >= max_count
+    /// The device settles the message that it has under this lock. `None`: the lock is no more.
+    pub(crate) fn settle(&mut self, lock: LockId, settlement: Settlement, max_count: u32) -> Option<Vec<Ended>> {
+        let locked = |entry: &Entry| matches!(entry.place, Place::Locked(held) if held.id == lock);
+        let entry = self.entries.iter_mut().find(|entry| locked(entry))?;
+        Some(match settlement {
+            Settlement::Complete => self.end_where(C2dResult::Completed, locked),
+            Settlement::Reject => self.end_where(C2dResult::Rejected, locked),
+            Settlement::Abandon => {
+                entry.give_back(true);
+                self.end_worn_out(max_count)
+            }
         })
     }
 
-    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what has expired and is not locked.
-    pub(crate) fn advance(&mut self, now: Now, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
+    /// A connection ended: its messages wait again.
+    pub(crate) fn release(&mut self, by: ConnectionId, max_count: u32) -> Vec<Ended> {
         for entry in &mut self.entries {
-            if matches!(entry.place, Place::Locked { by, until } if until <= now.elapsed && !holds(by)) {
-                entry.place = Place::Enqueued;
+            if let Place::Locked(lock) = entry.place
+                && lock.by == by
+            {
+                entry.give_back(lock.terms.lost_counts);
             }
         }
-        self.end_where(C2dResult::Expired, |entry| entry.place == Place::Enqueued && entry.expires <= now.wall)
+        self.end_worn_out(max_count)
+    }
+
+    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what has expired and is not locked.
+    pub(crate) fn advance(&mut self, now: Now, max_count: u32, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
+        for entry in &mut self.entries {
+            if let Place::Locked(lock) = entry.place
+                && lock.until <= now.elapsed
+                && !holds(lock.by)
+            {
+                entry.give_back(lock.terms.expiry_counts);
+            }
+        }
+        let mut ended = self.end_worn_out(max_count);
+        ended.extend(
+            self.end_where(C2dResult::Expired, |entry| entry.place == Place::Enqueued && entry.expires <= now.wall),
+        );
+        ended
+    }
+
+    fn end_worn_out(&mut self, max_count: u32) -> Vec<Ended> {
+        self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
+            entry.place == Place::Enqueued && entry.delivery_count >= max_count
+        })
     }
 
     /// When [`advance`](Self::advance) has something to do.
@@ -201,8 +275,8 @@ impl C2dQueue {
         for entry in &self.entries {
             match entry.place {
                 Place::Enqueued => due.at_wall(entry.expires),
-                Place::Locked { by, until } if !holds(by) => due.at_elapsed(until),
-                Place::Locked { .. } => {}
+                Place::Locked(lock) if !holds(lock.by) => due.at_elapsed(lock.until),
+                Place::Locked(_) => {}
             }
         }
     }
@@ -221,7 +295,7 @@ impl C2dQueue {
             sequence_number: entry.sequence,
             state: match entry.place {
                 Place::Enqueued => C2dState::Enqueued,
-                Place::Locked { until, .. } => C2dState::Invisible { until: later(now.wall, now.until_elapsed(until)) },
+                Place::Locked(lock) => C2dState::Invisible { until: later(now.wall, now.until_elapsed(lock.until)) },
             },
             delivery_count: entry.delivery_count,
             enqueued: entry.enqueued,
@@ -256,7 +330,9 @@ fn later(date: SystemTime, by: Duration) -> SystemTime {
 mod tests {
     use super::*;
 
-    const LOCK: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const LOCK: LockTerms = LockTerms { duration: Duration::from_secs(60), lost_counts: false, expiry_counts: false };
+    const COUNTED: LockTerms = LockTerms { lost_counts: true, expiry_counts: true, ..LOCK };
     const A: ConnectionId = ConnectionId(1);
     const B: ConnectionId = ConnectionId(2);
 
@@ -268,7 +344,7 @@ mod tests {
     fn queue_of(ids: &[&str]) -> C2dQueue {
         let mut queue = C2dQueue::default();
         for (created, id) in (0..).zip(ids) {
-            queue.push((*id).to_owned(), C2dMessage::new("x"), Duration::from_secs(3600), created, at(0));
+            queue.push((*id).to_owned(), C2dMessage::new("x"), HOUR, created, at(0));
         }
         queue
     }
@@ -290,7 +366,7 @@ mod tests {
         let mut queue = queue_of(&["m1", "m2"]);
         assert_eq!(ids(&take(&mut queue, A, at(0))), [("m1", false), ("m2", false)]);
         assert!(take(&mut queue, A, at(59)).is_empty());
-        queue.advance(at(60), dropped);
+        queue.advance(at(60), 10, dropped);
         assert_eq!(ids(&take(&mut queue, A, at(60))), [("m1", true), ("m2", true)]);
         assert_eq!(queue.records(at(60))[0].delivery_count, 0);
     }
@@ -299,9 +375,9 @@ mod tests {
     fn a_held_lock_does_not_end_while_its_connection_lives() {
         let mut queue = queue_of(&["m1"]);
         take(&mut queue, A, at(0));
-        queue.advance(at(600), |by| by == A);
+        queue.advance(at(600), 10, |by| by == A);
         assert!(!queue.has_waiting());
-        queue.advance(at(600), dropped);
+        queue.advance(at(600), 10, dropped);
         assert!(queue.has_waiting());
     }
 
@@ -321,8 +397,8 @@ mod tests {
     fn after_a_reconnect_the_same_packet_ids_come_again_with_dup_before_anything_new() {
         let mut queue = queue_of(&["m1"]);
         let first = take(&mut queue, A, at(0));
-        queue.release(A, false, 10);
-        queue.push("m2".into(), C2dMessage::new("x"), LOCK, 9, at(1));
+        queue.release(A, 10);
+        queue.push("m2".into(), C2dMessage::new("x"), HOUR, 9, at(1));
         let second = take(&mut queue, B, at(1));
         assert_eq!(ids(&second), [("m1", true), ("m2", false)]);
         assert_eq!(first[0].packet_id, second[0].packet_id);
@@ -331,20 +407,38 @@ mod tests {
     #[test]
     fn a_message_expires_while_it_waits_but_not_while_it_is_locked() {
         let mut queue = queue_of(&[]);
-        queue.push("m1".into(), C2dMessage::new("x").ttl(Duration::from_secs(10)), LOCK, 0, at(0));
+        queue.push("m1".into(), C2dMessage::new("x").ttl(Duration::from_secs(10)), HOUR, 0, at(0));
         take(&mut queue, A, at(0));
-        assert!(queue.advance(at(30), dropped).is_empty());
-        let ended = queue.advance(at(60), dropped);
+        assert!(queue.advance(at(30), 10, dropped).is_empty());
+        let ended = queue.advance(at(60), 10, dropped);
         assert_eq!(ended[0].result, C2dResult::Expired);
     }
 
     #[test]
     fn a_message_that_is_given_back_too_often_ends_if_that_counts() {
         let mut queue = queue_of(&["m1"]);
-        take(&mut queue, A, at(0));
-        assert!(queue.release(A, true, 2).is_empty());
-        take(&mut queue, B, at(0));
-        assert_eq!(queue.release(B, true, 2)[0].result, C2dResult::DeliveryCountExceeded);
+        queue.take_next(A, COUNTED, at(0)).unwrap();
+        assert!(queue.release(A, 3).is_empty());
+        queue.take_next(B, COUNTED, at(0)).unwrap();
+        assert!(queue.advance(at(60), 3, dropped).is_empty());
+        let sent = queue.take_next(B, COUNTED, at(60)).unwrap();
+        assert_eq!(sent.delivery_count, 2);
+        assert_eq!(
+            queue.settle(sent.lock, Settlement::Abandon, 3).unwrap()[0].result,
+            C2dResult::DeliveryCountExceeded
+        );
+    }
+
+    #[test]
+    fn only_the_lock_that_a_message_is_under_settles_it() {
+        let mut queue = queue_of(&["m1", "m2"]);
+        let first = take(&mut queue, A, at(0));
+        queue.advance(at(60), 10, dropped);
+        let second = take(&mut queue, A, at(60));
+        assert_eq!(queue.settle(first[0].lock, Settlement::Complete, 10), None);
+        assert_eq!(queue.settle(second[0].lock, Settlement::Reject, 10).unwrap()[0].result, C2dResult::Rejected);
+        assert_eq!(queue.settle(second[1].lock, Settlement::Complete, 10).unwrap()[0].result, C2dResult::Completed);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]

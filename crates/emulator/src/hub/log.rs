@@ -37,6 +37,21 @@ impl<T> CappedLog<T> {
         self.by_key.get(key).map_or(0, VecDeque::len)
     }
 
+    /// The keys that have entries.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(|key| &**key)
+    }
+
+    /// The first entry of a key for which this holds, if it holds for all behind the first.
+    pub(crate) fn first_where(&self, key: &str, mut holds: impl FnMut(&T) -> bool) -> Option<&T> {
+        let entries = self.by_key.get(key)?;
+        entries.get(entries.partition_point(|entry| !holds(entry)))
+    }
+
+    pub(crate) fn last(&self, key: &str) -> Option<&T> {
+        self.by_key.get(key)?.back()
+    }
+
     /// All entries, grouped by key.
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
         self.by_key.values().flatten()

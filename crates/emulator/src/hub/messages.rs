@@ -4,7 +4,7 @@ use crate::activity::{ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
-use crate::hub::c2d::{Delivery, Ended};
+use crate::hub::c2d::{Delivery, Ended, LockId, LockTerms, Settlement};
 use crate::hub::registry::{Identity, not_found};
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
@@ -23,6 +23,7 @@ impl HubState {
         self.last_telemetry += 1;
         let record = sender.record(draft, self.last_telemetry, connection, now);
         self.telemetry.push(&sender.identity.device, record);
+        self.wake_listeners();
         self.last_telemetry
     }
 
@@ -62,6 +63,21 @@ impl HubState {
         Ok(())
     }
 
+    /// As [`send_c2d`](Self::send_c2d), to a device or a module.
+    pub(crate) fn send_c2d_to(
+        &mut self,
+        identity: &Identity,
+        message_id: String,
+        message: C2dMessage,
+        now: Now,
+    ) -> Result<(), HubError> {
+        // The registry has no modules yet.
+        if identity.module.is_some() {
+            return Err(not_found(&identity.device));
+        }
+        self.send_c2d(&identity.device, message_id, message, now)
+    }
+
     /// Locks and gives the next message to send over this connection, with the QoS of its subscription.
     pub(crate) fn take_c2d(&mut self, connection: ConnectionId, now: Now) -> Option<(Delivery, u8)> {
         let device = self.sender(connection).map(|sender| sender.identity.device.clone())?;
@@ -72,7 +88,13 @@ impl HubState {
             self.reject_unmatched(connection, &device, now);
         }
         let qos = self.subscription(connection, Feature::CloudToDevice)?.qos;
-        let delivery = self.queues.get_mut(&device)?.take_next(connection, self.config.lock_duration, now)?;
+        let terms = LockTerms {
+            duration: self.config.lock_duration,
+            // docs/hub-over-mqtt.md 3; docs/hub-over-amqp.md 3.
+            lost_counts: self.config.count_redelivery || self.is_carried(connection),
+            expiry_counts: self.is_carried(connection),
+        };
+        let delivery = self.queues.get_mut(&device)?.take_next(connection, terms, now)?;
         self.find_due();
         Some((delivery, qos))
     }
@@ -93,6 +115,24 @@ impl HubState {
         let message_id = ended.as_ref().map(|ended| ended.message_id.clone());
         self.record_ended(&device, ended, now);
         (effect, message_id)
+    }
+
+    /// The device settles a message that it was given over this connection. False: its lock is no more.
+    pub(crate) fn settle_c2d(
+        &mut self,
+        connection: ConnectionId,
+        lock: LockId,
+        settlement: Settlement,
+        now: Now,
+    ) -> bool {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return false };
+        let max = self.config.max_delivery_count;
+        let Some(queue) = self.queues.get_mut(&identity.device) else { return false };
+        let Some(ended) = queue.settle(lock, settlement, max) else { return false };
+        self.record_ended(&identity.device, ended, now);
+        self.find_due();
+        self.wake(&identity);
+        true
     }
 
     /// A message was sent at QoS 0: that completes it.
@@ -123,6 +163,18 @@ impl HubState {
 
     pub(crate) fn flush_feedback(&mut self) {
         self.feedback.flush();
+        self.wake_listeners();
+    }
+
+    /// The oldest records that are ready, so many at most.
+    pub(crate) fn take_feedback(&mut self, most: usize) -> Vec<FeedbackRecord> {
+        self.feedback.take_some(most)
+    }
+
+    /// They were read and not settled: they come again, before all others.
+    pub(crate) fn give_back_feedback(&mut self, records: Vec<FeedbackRecord>) {
+        self.feedback.give_back(records);
+        self.wake_listeners();
     }
 
     fn reject_unmatched(&mut self, connection: ConnectionId, device: &str, now: Now) {
@@ -151,6 +203,7 @@ impl HubState {
         }
         if any_feedback {
             self.find_due();
+            self.wake_listeners();
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The state of the hub and its rules. Pure: no socket, no clock, no thread; the time is an argument, and whom to wake is an answer.
 
+mod access;
 pub(crate) mod c2d;
 mod connections;
+pub(crate) mod events;
 mod feedback;
 mod log;
 mod messages;
@@ -28,7 +30,7 @@ use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
 use connections::Connections;
-pub(crate) use connections::Opening;
+pub(crate) use connections::{Carried, Opening};
 use feedback::Feedback;
 use log::CappedLog;
 use methods::Methods;
@@ -54,6 +56,7 @@ pub(crate) struct HubState {
     outbox: Outbox,
     outcomes: CappedLog<C2dOutcome>,
     feedback: Feedback,
+    readers: events::Readers,
     telemetry: CappedLog<TelemetryRecord>,
     activity: CappedLog<Activity>,
     last_telemetry: u64,
@@ -78,6 +81,7 @@ impl HubState {
             outbox: Outbox::default(),
             outcomes: CappedLog::new(limit),
             feedback: Feedback::new(limit),
+            readers: events::Readers::default(),
             telemetry: CappedLog::new(limit),
             activity: CappedLog::new(limit),
             last_telemetry: 0,
@@ -143,7 +147,8 @@ impl HubState {
     pub(crate) fn inject(&mut self, device: Option<String>, fault: Fault) -> FaultId {
         let concerned =
             self.connections.all().filter(|(identity, _)| device.as_ref().is_none_or(|id| identity.device == *id));
-        self.woken.extend(concerned.map(|(_, connection)| connection));
+        let carriers: Vec<_> = concerned.map(|(_, connection)| self.carrier(connection)).collect();
+        self.woken.extend(carriers);
         self.faults.push(device, fault)
     }
 
@@ -163,7 +168,7 @@ impl HubState {
         for device in devices {
             let Some(queue) = self.queues.get_mut(&device) else { continue };
             let holds = holds(self.config.lock_expiry, &self.connections);
-            let ended = queue.advance(now, holds);
+            let ended = queue.advance(now, self.config.max_delivery_count, holds);
             let waits = queue.has_waiting();
             self.record_ended(&device, ended, now);
             if waits {
@@ -171,6 +176,7 @@ impl HubState {
             }
         }
         self.feedback.advance(now);
+        self.wake_listeners();
         self.methods.advance(now);
         self.find_due();
     }
@@ -195,7 +201,7 @@ impl HubState {
     }
 
     fn wake(&mut self, identity: &Identity) {
-        self.woken.extend(self.connections.of(identity));
+        self.woken.extend(self.connections.of(identity).map(|connection| self.carrier(connection)));
     }
 
     /// A number that nothing else has.

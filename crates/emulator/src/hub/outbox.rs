@@ -36,7 +36,7 @@ impl HubState {
 
     pub(super) fn post(&mut self, connection: ConnectionId, letter: Letter) {
         self.outbox.0.entry(connection).or_default().push_back(letter);
-        self.woken.insert(connection);
+        self.woken.insert(self.carrier(connection));
     }
 
     /// The next letter for this connection.

@@ -10,7 +10,7 @@ use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
 
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
-const STAMPS: [&str; 7] = [
+pub(crate) const STAMPS: [&str; 7] = [
     "iothub-connection-device-id",
     "iothub-connection-module-id",
     "iothub-connection-auth-method",

@@ -1,63 +1,15 @@
 //! Twin requests from the device with their replies, and desired patches to it (docs/hub-over-mqtt.md 4; E30-E37).
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use crate::activity::Activity;
-use crate::clock::{Now, iso8601};
+use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, TwinPatchFault, TwinReplyFault};
 use crate::hub::HubState;
 use crate::hub::session::Feature;
 use crate::hub::twin::DesiredChange;
+use crate::hub::twin::reply::{Reply, broken_off};
 use crate::mqtt::{Head, State};
-
-/// The hub's error code for a patch that breaks the rules (docs/hub-over-mqtt.md 4.3).
-const ARGUMENT_INVALID: u32 = 400_004;
-
-/// What became of a request.
-struct Reply {
-    status: u16,
-    version: Option<u64>,
-    body: Vec<u8>,
-}
-
-/// The body of an error (docs/hub-over-mqtt.md 4.3), in the order of the real one.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
-    error_code: u32,
-    tracking_id: String,
-    message: &'a str,
-    timestamp_utc: String,
-}
-
-impl Reply {
-    fn error(hub: &mut HubState, now: Now, status: u16, error_code: u32, message: &str) -> Self {
-        let timestamp_utc = iso8601(now.wall);
-        // Like the real one in form; the same in every run of the same story.
-        let tracking_id = format!("{:032X}-G:0-TimeStamp:{timestamp_utc}", hub.next_event());
-        let body = ErrorBody { error_code, tracking_id, message, timestamp_utc };
-        Self { status, version: None, body: serde_json::to_vec(&body).unwrap_or_default() }
-    }
-
-    fn not_found(hub: &mut HubState, now: Now) -> Self {
-        Self::error(hub, now, 404, 404_001, "there is no twin of this identity")
-    }
-
-    /// A status that a fault asks for.
-    fn of_status(hub: &mut HubState, now: Now, status: u16) -> Self {
-        if status < 400 {
-            return Self { status, version: None, body: Vec::new() };
-        }
-        let (code, message) = match status {
-            400 => (ARGUMENT_INVALID, "the request is invalid"),
-            404 => (404_001, "there is no twin of this identity"),
-            429 => (429_001, "too many requests"),
-            _ => (u32::from(status) * 1000 + 1, "the service has a problem"),
-        };
-        Self::error(hub, now, status, code, message)
-    }
-}
 
 impl Head {
     /// Sends the twin. True: the request is to be acknowledged.
@@ -65,14 +17,7 @@ impl Head {
         let State::Open(open) = &self.state else { return false };
         let identity = open.identity.clone();
         let fault = self.reply_fault(hub, now, Some(rid));
-        let stale = u64::from(fault == Some(TwinReplyFault::WrongVersion));
-        let reply = match fault {
-            Some(TwinReplyFault::Status(status)) => Reply::of_status(hub, now, status),
-            _ => match hub.twin(&identity).map(|twin| twin.body(stale)) {
-                Some(body) => Reply { status: 200, version: None, body },
-                None => Reply::not_found(hub, now),
-            },
-        };
+        let reply = hub.answer_get(&identity, fault, now);
         let (at, connection, status) = (now.wall, self.id, reply.status);
         let answered = self.will_reply(hub, Some(rid), fault);
         self.note(hub, Activity::TwinGet { at, connection, rid: rid.to_owned(), status, answered });
@@ -84,14 +29,7 @@ impl Head {
         let State::Open(open) = &self.state else { return false };
         let identity = open.identity.clone();
         let fault = self.reply_fault(hub, now, rid);
-        let mut reply = match fault {
-            Some(TwinReplyFault::Status(status)) => Reply::of_status(hub, now, status),
-            _ => match hub.report(&identity, body, now) {
-                Some(Ok(version)) => Reply { status: 204, version: Some(version), body: Vec::new() },
-                Some(Err(problem)) => Reply::error(hub, now, 400, ARGUMENT_INVALID, &problem),
-                None => Reply::not_found(hub, now),
-            },
-        };
+        let mut reply = hub.answer_report(&identity, body, fault, now);
         let (at, connection, status, version) = (now.wall, self.id, reply.status, reply.version);
         let answered = self.will_reply(hub, rid, fault);
         let activity =
@@ -184,13 +122,5 @@ impl Head {
         if packets.into_iter().all(|packet| self.send(hub, now, packet)) {
             self.drops(hub, now, DropPoint::DesiredSent);
         }
-    }
-}
-
-/// JSON that ends before its end.
-fn broken_off(body: &[u8]) -> Vec<u8> {
-    match body {
-        [start @ .., _] => start.to_vec(),
-        [] => b"{".to_vec(),
     }
 }

@@ -58,13 +58,13 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => read_seed(path)?,
         None => Seed::default(),
     };
-    let config = seed.config(&arguments.host_names, arguments.mqtt);
+    let config = seed.config(&arguments.host_names, arguments.mqtt, arguments.amqp);
     let emulator = Emulator::start_with(config).map_err(|error| match error {
         StartError::Config { field: "host_names", .. } if !arguments.host_names.is_empty() => {
             Failure::usage(format!("--host-name: {error}"))
         }
         StartError::Config { .. } | StartError::Certificate(_) => Failure::usage(error),
-        StartError::Listen { .. } => Failure::at_work(format!("{error} (--mqtt)")),
+        StartError::Listen { .. } => Failure::at_work(format!("{error} (--mqtt, --amqp)")),
         _ => Failure::at_work(error),
     })?;
     seed.create_devices(&emulator)
@@ -106,6 +106,9 @@ fn ready_line(emulator: &Emulator, arguments: &Arguments) -> String {
         "ready": true,
         "host_names": emulator.host_names(),
         "mqtt": emulator.mqtt_address().to_string(),
+        "amqp": emulator.amqp_address().to_string(),
+        "service": emulator.service_connection_string(),
+        "events": emulator.event_stream_connection_string(),
         "ca": arguments.ca.as_ref().map(|path| path.display().to_string()),
         "devices": devices,
     });

@@ -1,6 +1,7 @@
 //! One twin: its sections, how changes merge into them, their versions, metadata and limits (docs/hub-over-mqtt.md 4). It knows nothing of topics and connections.
 
 mod merge;
+pub(crate) mod reply;
 mod rules;
 #[cfg(test)]
 mod tests;
