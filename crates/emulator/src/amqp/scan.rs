@@ -79,7 +79,7 @@ fn compound(code: u8, count: usize, mut inside: &[u8], depth: u32) -> Result<(),
     if matches!(code, 0xe0 | 0xf0) {
         return array(count, inside, depth + 1);
     }
-    if matches!(code, 0xc1 | 0xd1) && count % 2 != 0 {
+    if matches!(code, 0xc1 | 0xd1) && !count.is_multiple_of(2) {
         return Err("a map with a key that has no value");
     }
     for _ in 0..count {
