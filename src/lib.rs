@@ -49,7 +49,7 @@
 mod protocol;
 
 pub use iothub_core::*;
-pub use iothub_net::Resolve;
+pub use iothub_net::{Resolve, SystemPlatform};
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
 pub use protocol::{Protocol, UnknownProtocol};

@@ -5,6 +5,7 @@ use iothub_conformance::BEHAVIOURS;
 use {
     iothub_client::{Mqtt, Provider},
     iothub_conformance::{Settings, Subject, suite},
+    iothub_emulator::Hub,
 };
 
 #[cfg(feature = "mqtt")]
@@ -12,7 +13,7 @@ struct OverMqtt;
 
 #[cfg(feature = "mqtt")]
 impl Subject for OverMqtt {
-    fn provider(&self, settings: &Settings) -> Box<dyn Provider> {
+    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
         let mut mqtt = Mqtt::new();
         if let Some(interval) = settings.keep_alive {
             mqtt = mqtt.keep_alive(interval);

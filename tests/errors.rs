@@ -182,6 +182,7 @@ fn every_kind() -> Vec<ConnectionErrorKind> {
         Broken { detail: detail() },
         NoPingResponse { after },
         NoAcknowledgement { after },
+        NotSigned { detail: String::new() },
         TokenTooLong { length: 70_000, limit: 65_535 },
         Protocol { detail: detail() },
         SettlementsHeld { held: 50, held_for: after },

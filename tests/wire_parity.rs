@@ -1,10 +1,10 @@
-//! What the client puts on the wire for the scenario of `docs/wire-parity.md`, compared with that page.
+//! What the client puts on the wire for the scenarios of `docs/wire-parity.md`, compared with that page.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use iothub_client::{DeviceClient, Message, SystemProperty};
+use iothub_client::{Client, DeviceClient, Message, ModuleClient, Outbox, SystemProperty};
 use iothub_net::memory::PeerEnd;
 
 use wire::{Packet, Splitter, split_text};
@@ -26,12 +26,18 @@ const CONNECTION_STRING: &str =
 /// The hub of the traces: it grants everything, and with the subscriptions sends one message and calls one method.
 struct Hub {
     peer: PeerEnd,
+    /// Where the client's messages come: the topic before the properties.
+    inbox: &'static str,
     splitter: Splitter,
     /// The client's packets, a line or more each.
     seen: Vec<String>,
 }
 
 impl Hub {
+    fn new(peer: PeerEnd, inbox: &'static str) -> Self {
+        Self { peer, inbox, splitter: Splitter::default(), seen: Vec::new() }
+    }
+
     /// Takes what the client has sent, and answers. Whether there was anything.
     fn turn(&mut self) -> bool {
         let packets = self.splitter.push(&self.peer.receive());
@@ -49,7 +55,7 @@ impl Hub {
                 let granted: Vec<u8> = packet.filters().unwrap().iter().map(|(_, qos)| *qos).collect();
                 self.peer.send(&wire::suback(packet.id().unwrap(), &granted));
                 let bag = "%24.mid=m1&%24.to=%2Fdevices%2Fx%2Fmessages%2FdeviceBound&iothub-ack=full&prop1=v%201";
-                let topic = format!("devices/dev1/messages/devicebound/{bag}");
+                let topic = format!("{}/{bag}", self.inbox);
                 self.peer.send(&wire::publish(topic.as_bytes(), Some(101), b"hello c2d"));
                 self.peer.send(&wire::publish(b"$iothub/methods/POST/stubMethod/?$rid=1", None, b"{\"a\":1}"));
             }
@@ -129,14 +135,26 @@ fn connect(packet: &Packet) -> String {
     )
 }
 
-/// The scenario of the traces, as an application of this client would write it.
-fn scenario() -> Vec<String> {
+/// The scenario of the traces, as an application for a device would write it.
+fn of_a_device() -> Vec<String> {
     let world = World::new();
     let mut client = DeviceClient::builder(CONNECTION_STRING).build(&world).unwrap();
-    let peer = world.network().accept();
-    let mut hub = Hub { peer, splitter: Splitter::default(), seen: Vec::new() };
-
+    let hub = Hub::new(world.network().accept(), "devices/dev1/messages/devicebound");
     client.set_message_callback(|message, _| message.complete()).unwrap();
+    scenario(client, hub, |client, message| client.send_event(message).unwrap())
+}
+
+/// The same for a module, which receives at an input and sends to an output.
+fn of_a_module() -> Vec<String> {
+    let world = World::new();
+    let connection_string = format!("{CONNECTION_STRING};ModuleId=mod1");
+    let mut client = ModuleClient::builder(&connection_string).build(&world).unwrap();
+    let hub = Hub::new(world.network().accept(), "devices/dev1/modules/mod1/inputs/input1");
+    client.set_input_callback("input1", |message, _| message.complete()).unwrap();
+    scenario(client, hub, |client, message| client.send_event_to_output(message, "out1").unwrap())
+}
+
+fn scenario<K>(mut client: Client<K>, mut hub: Hub, send: impl FnOnce(&mut Outbox<K>, Message)) -> Vec<String> {
     client.set_method_callback(|request, _| request.respond(200, r#"{"ok":1}"#).unwrap()).unwrap();
     client.set_twin_callback(|_, _| {}).unwrap();
     run(&mut client, &mut hub);
@@ -151,7 +169,7 @@ fn scenario() -> Vec<String> {
         .and_then(|message| message.with_content_encoding("utf-8"))
         .and_then(|message| message.with_system(SystemProperty::CreationTime, "2026-01-02T03:04:05Z"))
         .and_then(|message| message.with_property("k 1", "v&1"));
-    client.send_event(message.unwrap()).unwrap();
+    send(&mut client, message.unwrap());
     run(&mut client, &mut hub);
 
     client.close(Duration::from_secs(1));
@@ -160,7 +178,7 @@ fn scenario() -> Vec<String> {
 }
 
 /// Turns until neither side has anything more to say.
-fn run(client: &mut DeviceClient, hub: &mut Hub) {
+fn run<K>(client: &mut Client<K>, hub: &mut Hub) {
     let mut quiet = 0;
     while quiet < 3 {
         client.do_work();
@@ -170,27 +188,44 @@ fn run(client: &mut DeviceClient, hub: &mut Hub) {
 
 const PAGE: &str = include_str!("../docs/wire-parity.md");
 
-fn block() -> &'static str {
-    let behind = PAGE.split_once("```text\n").expect("the page has a text block").1;
+/// The part of the page on devices, and that on modules.
+fn parts() -> (&'static str, &'static str) {
+    PAGE.split_once("\n## Modules\n").expect("the page has a part on modules")
+}
+
+/// What the client sends, by this part of the page.
+fn block(part: &'static str) -> &'static str {
+    let behind = part.split_once("```text\n").expect("a text block").1;
     behind.split_once("\n```").expect("the block ends").0
 }
 
+fn assert_shows(part: &'static str, seen: &[String]) {
+    let seen = seen.join("\n");
+    assert_eq!(block(part), seen, "put this into docs/wire-parity.md and look at the tables again:\n{seen}");
+}
+
 #[test]
-fn the_page_shows_what_the_client_sends() {
-    let seen = scenario().join("\n");
-    assert_eq!(block(), seen, "put this into docs/wire-parity.md and look at the tables again:\n{seen}");
+fn the_page_shows_what_a_devices_client_sends() {
+    assert_shows(parts().0, &of_a_device());
+}
+
+#[test]
+fn the_page_shows_what_a_modules_client_sends() {
+    assert_shows(parts().1, &of_a_module());
 }
 
 /// In the tables, what stands in code in the column of this client is a piece of the block.
 #[test]
 fn the_column_of_this_client_is_taken_from_the_block() {
-    let mut cells = 0;
-    for line in PAGE.lines().filter(|line| line.starts_with("| ")) {
-        let ours = line.split(" | ").nth(1).expect("a column of this client");
-        for piece in ours.split('`').skip(1).step_by(2) {
-            cells += 1;
-            assert!(block().contains(piece), "{piece:?} is not in the block: {line}");
+    for part in [parts().0, parts().1] {
+        let mut cells = 0;
+        for line in part.lines().filter(|line| line.starts_with("| ")) {
+            let ours = line.split(" | ").nth(1).expect("a column of this client");
+            for piece in ours.split('`').skip(1).step_by(2) {
+                cells += 1;
+                assert!(block(part).contains(piece), "{piece:?} is not in the block: {line}");
+            }
         }
+        assert!(cells >= 10, "only {cells} pieces were compared");
     }
-    assert!(cells >= 10, "only {cells} pieces were compared");
 }

@@ -94,6 +94,14 @@ const TOPICS: &[(&str, &str)] = &[
     ("foreign-topics", "w $iothub/twin/res"),
     ("foreign-device", "w devices/dev2/messages/devicebound/a=b"),
     ("foreign-case", "w DEVICES/DEV1/messages/deviceBound/a=b"),
+    ("c2d-slash-at-the-end", "c a=b/"),
+    ("c2d-trace", "c %24.diagid=a1&%24.diagctx=creationtimeutc%3D1506054516%2Ck%3Dv&%24.diagctx=k%3Dv"),
+    ("input-of-edge", "i input1/%24.cdid=dev1&%24.cmid=mod2&%24.mid=m1&prop1=v%201"),
+    ("input-bare", "i input1"),
+    ("input-slash-at-the-end", "i input1/a=b&c=%2F/"),
+    ("input-encoded-name", "i In%201/"),
+    ("input-without-name", "i /a=b"),
+    ("input-not-utf-8", "i in\\xFF/"),
     ("foreign-edge-input", "w devices/dev1/modules/m/inputs/in1/a=b"),
     ("foreign-empty", "w "),
     ("sent-with-all", "e mid1\\x00cid1\\x00application/json\\x00utf-8\\x00k 1\\x00v&1\\x00=\\x00\\x00%\\x00%41"),
@@ -146,6 +154,35 @@ const TWIN: &[(&str, &str)] = &[
     ("change-malformed", "s w o w d <> d <null> d <{\"a\":1}> w d <{\"$version\":\"6\"}> w"),
     ("no-answer-in-time", "s g w t 15 t 15 w t 15 w"),
     ("followed-no-more", "s w o w u w v 6 w s w"),
+    (
+        "model-components",
+        "s w f <{\"desired\":{\"a\":1.50,\"t1\":{\"__t\":\"c\",\"target\":21,\"$version\":1},\"$version\":5},\"reported\":{\"t1\":{\"max\":28,\"__t\":\"c\"},\"serial\":\"x\",\"$version\":2}}> w d <{\"t1\":{\"__t\":\"c\",\"target\":null},\"$version\":6}> w",
+    ),
+    (
+        "model-mark-escaped",
+        "s w o w d <{\"t1\":{\"\\u005f_t\":\"\\u0063\",\"a\":{\"__t\":\"c\"}},\"t2\":{\"__t\":\"C\"},\"t3\":[\"__t\",\"c\"],\"$version\":6}> w",
+    ),
+    (
+        "model-names-twice",
+        "s w o w d <{\"a\":1,\"a\":{\"__t\":\"c\",\"b\":1,\"b\":2},\"a\":{\"__t\":\"c\",\"__t\":\"x\"},\"$version\":6}> w",
+    ),
+    (
+        "model-name-is-half-a-surrogate",
+        "s w o w d <{\"\\ud800\":1,\"t1\":{\"__t\":\"c\",\"\\udc00a\":\"\\ud800\"},\"b\":1e999,\"$version\":6}> w",
+    ),
+    (
+        "model-names-of-the-hub",
+        "s w o w d <{\"$metadata\":{\"__t\":\"c\",\"a\":1},\"__t\":\"c\",\"t1\":{\"__t\":\"c\",\"$metadata\":{\"a\":1}},\"$version\":6}> w",
+    ),
+    (
+        "model-reported-is-no-object",
+        "s g w f <{\"desired\":{\"a\":1,\"$version\":5},\"reported\":null}> w f <{\"desired\":{\"$version\":5},\"reported\":[1]}> w",
+    ),
+    ("model-report", "p 3 <t1> <max> <28.50> <t1> <min> <{ \"a\" : 1E+2 }> <> <serial> <\"x\"> <> <off> <false> w o w"),
+    (
+        "model-report-refused",
+        "p 3 <> <__t> <1> <$version> <a> <1> <> <a\"> <1> <> <b> <{\"__t\":\"c\"}> p 3 <> <a> <null> <> <b> <1,\"c\":2> <> <c> <1> <c> <d> <1> w o w",
+    ),
     ("hundred-requests", "g g g g g g g g g g g g g g g g g g g g w o o o o o o o o o o w"),
 ];
 

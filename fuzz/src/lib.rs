@@ -12,6 +12,7 @@
 pub mod connection_string;
 pub mod emulator_mqtt;
 pub mod mqtt_session;
+pub mod properties;
 pub mod script;
 pub mod topics;
 pub mod twin;

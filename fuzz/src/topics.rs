@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iothub_core::{Feature, Message, Now, Op, OpId, Reply, Slot, Submit, SystemProperty, Transport, TransportEvent};
+use iothub_core::{
+    Feature, Identity, Message, Now, Op, OpId, Reply, Slot, Submit, SystemProperty, Transport, TransportEvent,
+};
 use iothub_emulator::{C2dMessage, Config, DeviceAuth, OfflineConnection, OfflineHub, SecretKey};
 use iothub_net::memory::PeerEnd;
 use iothub_transport_mqtt::MqttTransport;
 
 use super::script::Script;
 use super::wire::{self, Packet, Splitter};
-use super::world::{self, DEVICE, FEATURES, HUB, KEY, TOKEN};
+use super::world::{self, DEVICE, FEATURES, HUB, KEY, MODULE, MODULE_FEATURES, TOKEN};
 
-const SYSTEM: [(&str, SystemProperty); 9] = [
+const SYSTEM: [(&str, SystemProperty); 15] = [
     ("$.mid", SystemProperty::MessageId),
     ("$.cid", SystemProperty::CorrelationId),
     ("$.ct", SystemProperty::ContentType),
@@ -25,7 +27,16 @@ const SYSTEM: [(&str, SystemProperty); 9] = [
     ("$.to", SystemProperty::To),
     ("$.exp", SystemProperty::ExpiryTime),
     ("iothub-ack", SystemProperty::Ack),
+    ("$.ifid", SystemProperty::InterfaceId),
+    ("$.on", SystemProperty::OutputName),
+    ("$.sub", SystemProperty::ComponentName),
+    ("$.diagid", SystemProperty::DiagnosticId),
+    ("$.cdid", SystemProperty::ConnectionDeviceId),
+    ("$.cmid", SystemProperty::ConnectionModuleId),
 ];
+
+/// The one that is a list inside its value.
+const TRACE: (&str, &str) = ("$.diagctx", "creationtimeutc=");
 
 const METHODS: &str = "$iothub/methods/POST/";
 const TWIN: &str = "$iothub/twin/res/";
@@ -44,6 +55,7 @@ pub fn run(input: &[u8]) {
     }
     match what {
         'c' => a_message_has_what_its_bag_says(rest),
+        'i' => an_input_message_has_what_its_topic_says(rest),
         't' => a_twin_answer_resolves_its_own_request(rest),
         'm' => a_call_is_answered_where_it_came_from(rest),
         'd' => a_change_is_known_by_its_prefix(rest),
@@ -59,7 +71,25 @@ fn a_message_has_what_its_bag_says(bag: &[u8]) {
     let topic = [format!("devices/{DEVICE}/messages/devicebound/").as_bytes(), bag].concat();
     peer.publish(&topic, b"payload");
     let Ok(bag) = std::str::from_utf8(bag) else { return peer.expect_violation() };
-    let [TransportEvent::Message { message, .. }] = &peer.events()[..] else { panic!("one message was sent") };
+    let [TransportEvent::Message { message, input: None, .. }] = &peer.events()[..] else {
+        panic!("one message was sent")
+    };
+    assert_has(message, bag);
+}
+
+fn an_input_message_has_what_its_topic_says(tail: &[u8]) {
+    let mut peer = Peer::of_module();
+    peer.publish(&[format!("devices/{DEVICE}/modules/{MODULE}/inputs/").as_bytes(), tail].concat(), b"payload");
+    let Ok(tail) = std::str::from_utf8(tail) else { return peer.expect_violation() };
+    let [TransportEvent::Message { message, input: Some(input), .. }] = &peer.events()[..] else {
+        panic!("one message was sent")
+    };
+    let at = tail.find('/').unwrap_or(tail.len());
+    assert_eq!(input, &tail[..at]);
+    assert_has(message, tail.get(at + 1..).unwrap_or_default());
+}
+
+fn assert_has(message: &Message, bag: &str) {
     let (properties, system) = decoded_bag(bag);
     assert_eq!(message.payload(), "payload");
     assert_eq!(message.properties().map(owned).collect::<Vec<_>>(), properties, "{bag:?}");
@@ -234,14 +264,18 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 
 type Bag = (Vec<(String, String)>, BTreeMap<SystemProperty, String>);
 
-/// Reads a bag; of a repeated key the place of the first and the value of the last count.
+/// Reads a bag; of a repeated key the place of the first and the value of the last count. A slash at its end is none of
+/// it.
 fn decoded_bag(bag: &str) -> Bag {
+    let bag = bag.strip_suffix('/').unwrap_or(bag);
     let (mut properties, mut system): Bag = Default::default();
     for pair in bag.split('&').filter(|pair| !pair.is_empty()) {
         let at = pair.find('=').unwrap_or(pair.len());
         let (key, value) = (decoded(&pair[..at]), decoded(pair.get(at + 1..).unwrap_or_default()));
         if let Some((_, property)) = SYSTEM.iter().find(|(known, _)| *known == key) {
             system.insert(*property, value);
+        } else if key == TRACE.0 && value.starts_with(TRACE.1) {
+            system.insert(SystemProperty::DiagnosticTime, value.replacen(TRACE.1, "", 1));
         } else if let Some(known) = properties.iter_mut().find(|(name, _)| *name == key) {
             known.1 = value;
         } else {
@@ -279,8 +313,16 @@ struct Peer {
 
 impl Peer {
     fn connected() -> Self {
-        let (mut transport, slot, network) = world::transport(10);
-        transport.subscribe(slot, &FEATURES);
+        Self::of(Identity::device(HUB, DEVICE), &FEATURES)
+    }
+
+    fn of_module() -> Self {
+        Self::of(Identity::module(HUB, DEVICE, MODULE), &MODULE_FEATURES)
+    }
+
+    fn of(identity: Identity, features: &[Feature]) -> Self {
+        let (mut transport, slot, network) = world::transport_of(identity, 10);
+        transport.subscribe(slot, features);
         let peer = network.accept();
         let now = world::start();
         transport.connect(slot, Some(TOKEN), now);

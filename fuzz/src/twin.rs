@@ -5,7 +5,8 @@
 //! - what the application hears was sent by the hub, byte for byte, and its versions are those that stand in it;
 //! - first comes the whole twin, then every change in order, without a gap, until the whole comes again;
 //! - a report reaches the wire as it was given; every request has exactly one outcome;
-//! - a hub that answers with rubbish is asked again at a pace, and one that answers well in the end is believed.
+//! - a hub that answers with rubbish is asked again at a pace, and one that answers well in the end is believed;
+//! - a device model's properties are walked and written as `properties` says.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use iothub_core::{ConnectionState, DeviceClient, Event, OpId, RetryConfig, Twin,
 use iothub_net::memory::PeerEnd;
 use serde_json::Value;
 
+use super::properties;
 use super::script::Script;
 use super::wire::{self, Packet, Splitter};
 use super::world::World;
@@ -93,6 +95,7 @@ impl Run {
                 self.open.extend(id.ok());
             }
             'r' => self.report(script.bytes()),
+            'p' => self.report(&properties::write(script)),
             // The hub answers the oldest request, with 200, or with any status.
             'f' => self.hub.answer(200, script.bytes()),
             'e' => {
@@ -152,6 +155,7 @@ impl Run {
     /// What the application hears.
     fn look(&mut self) {
         while let Some(update) = self.heard.lock().unwrap().pop_front() {
+            properties::walk(&update);
             match update {
                 TwinUpdate::Full(twin) => {
                     self.check_twin(&twin);

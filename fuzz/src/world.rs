@@ -16,28 +16,40 @@ pub const HUB: &str = "hub.example";
 /// The device's id.
 pub const DEVICE: &str = "dev1";
 
+/// The id of its module.
+pub const MODULE: &str = "mod1";
+
 /// The key that the device has at the emulator and in connection strings.
 pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A token of the right form.
 pub const TOKEN: &str = "SharedAccessSignature sr=hub.example%2Fdevices%2Fdev1&sig=c2ln&se=1700003600";
 
-/// What the transport can deliver.
+/// What the transport can deliver to a device.
 pub const FEATURES: [Feature; 4] =
     [Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
+
+/// What it can deliver to a module.
+pub const MODULE_FEATURES: [Feature; 4] =
+    [Feature::Inputs, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
 
 /// When every run begins.
 pub fn start() -> Now {
     Now { mono: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) }
 }
 
-/// A transport with its device registered, and the network below it.
+/// A transport with the device registered, and the network below it.
 pub fn transport(max_in_flight: usize) -> (MqttTransport, Slot, memory::Script) {
+    transport_of(Identity::device(HUB, DEVICE), max_in_flight)
+}
+
+/// A transport with this identity registered, and the network below it.
+pub fn transport_of(identity: Identity, max_in_flight: usize) -> (MqttTransport, Slot, memory::Script) {
     let (connect, network) = memory::network(HUB, 8883);
     let mut options = SessionOptions::default();
     options.max_in_flight = max_in_flight;
     let mut transport = MqttTransport::new("mqtt", Box::new(connect), options).unwrap();
-    let registration = Registration::new(Identity::device(HUB, DEVICE), "fuzz", Waker::noop().clone());
+    let registration = Registration::new(identity, "fuzz", Waker::noop().clone());
     let slot = transport.register(registration).unwrap();
     (transport, slot, network)
 }

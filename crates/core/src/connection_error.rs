@@ -159,6 +159,12 @@ pub enum ConnectionErrorKind {
         /// When it expired.
         at: SystemTime,
     },
+    /// No token could be signed, so nothing was sent.
+    #[error("no shared access signature could be made ({detail}); check the module or service that holds the key")]
+    NotSigned {
+        /// What the signer said.
+        detail: String,
+    },
     /// The peer closed the connection and gave no reason.
     #[error(
         "the hub closed the connection without a reason; it does so when another client connects with this device id, when the token has expired, when the device was disabled, and when a limit or quota is exceeded"
@@ -220,9 +226,11 @@ impl ConnectionErrorKind {
             | Self::WrongHostName { .. }
             | Self::CertificateTime { .. }
             | Self::Tls { .. } => Reason::NoNetwork,
-            Self::NotAuthorized | Self::IdentifierRefused | Self::BadUserNameOrPassword | Self::TokenTooLong { .. } => {
-                Reason::BadCredential
-            }
+            Self::NotAuthorized
+            | Self::IdentifierRefused
+            | Self::BadUserNameOrPassword
+            | Self::TokenTooLong { .. }
+            | Self::NotSigned { .. } => Reason::BadCredential,
             Self::TokenExpired { .. } => Reason::ExpiredSasToken,
             Self::NoPingResponse { .. } => Reason::NoPingResponse,
             Self::ServerUnavailable

@@ -205,7 +205,7 @@ impl FromStr for ConnectionString {
 }
 
 impl Gateway {
-    fn parse(text: &str) -> Result<Self, ConnectionStringError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConnectionStringError> {
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) => {
                 let problem = "has a port that is not a number from 1 to 65535";
@@ -228,30 +228,34 @@ impl fmt::Display for Gateway {
     }
 }
 
-/// A host name or an IPv4 address: what can stand in a certificate and in an MQTT user name.
 fn check_host(key: &'static str, host: &str) -> Result<(), ConnectionStringError> {
-    let labels_are_filled = host.split('.').all(|label| !label.is_empty());
-    let characters_are_good = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
-    if labels_are_filled && characters_are_good {
-        return Ok(());
-    }
-    Err(ConnectionStringError::Value {
-        key,
-        problem: "is not a host name: give the bare name, without scheme and path",
-    })
+    host_problem(host).map_or(Ok(()), |problem| Err(ConnectionStringError::Value { key, problem }))
 }
 
-/// The hub's rule for ids: ASCII letters, digits and `- . % _ * ? ! ( ) , : = @ $ ' + #`. Of these, `#` and `+` are MQTT wildcards
-/// that would make topics ambiguous, so they are refused.
 fn check_id(key: &'static str, id: &str) -> Result<(), ConnectionStringError> {
-    if id.len() > limits::MAX_DEVICE_ID {
-        return Err(ConnectionStringError::Value { key, problem: "is longer than 128 characters" });
+    id_problem(id).map_or(Ok(()), |problem| Err(ConnectionStringError::Value { key, problem }))
+}
+
+/// What is wrong with a host name or an IPv4 address: it must be able to stand in a certificate and in an MQTT user name.
+pub(crate) fn host_problem(host: &str) -> Option<&'static str> {
+    let labels_are_filled = host.split('.').all(|label| !label.is_empty());
+    let characters_are_good = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    let is_good = labels_are_filled && characters_are_good;
+    (!is_good).then_some("is not a host name: give the bare name, without scheme and path")
+}
+
+/// What is wrong with an id. The hub's rule: ASCII letters, digits and `- . % _ * ? ! ( ) , : = @ $ ' + #`. Of these, `#` and
+/// `+` are MQTT wildcards that would make topics ambiguous, so they are refused.
+pub(crate) fn id_problem(id: &str) -> Option<&'static str> {
+    if id.is_empty() {
+        Some("is empty")
+    } else if id.len() > limits::MAX_DEVICE_ID {
+        Some("is longer than 128 characters")
+    } else if !id.chars().all(|c| c.is_ascii_alphanumeric() || "-.%_*?!(),:=@$'".contains(c)) {
+        Some("has a character that is not allowed: letters, digits and - . % _ * ? ! ( ) , : = @ $ ' are")
+    } else {
+        None
     }
-    if !id.chars().all(|c| c.is_ascii_alphanumeric() || "-.%_*?!(),:=@$'".contains(c)) {
-        let problem = "has a character that is not allowed: letters, digits and - . % _ * ? ! ( ) , : = @ $ ' are";
-        return Err(ConnectionStringError::Value { key, problem });
-    }
-    Ok(())
 }
 
 /// The length of the longest known key, `SharedAccessSignature`.

@@ -13,9 +13,20 @@ pub enum CreateError {
     /// The key, signature or certificate is wrong.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// A module's connection string was given to a device's client.
-    #[error("the connection string has ModuleId, so it is a module's; a device's client needs a device's")]
+    /// A module's identity was given to a device's client.
+    #[error("the identity has a module id, so it is a module's: create a ModuleClient, or give a device's identity")]
     ModuleIdentity,
+    /// A device's identity was given to a module's client.
+    #[error("the identity has no module id, so it is a device's: create a DeviceClient, or give a module's identity")]
+    DeviceIdentity,
+    /// A parameter does not have the form that the hub asks for.
+    #[error("the {name} {problem}")]
+    Parameter {
+        /// Which parameter.
+        name: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// The root or client certificates cannot be used.
     #[error("{what} cannot be used: {detail}")]
     Certificate {
@@ -41,6 +52,14 @@ pub enum CreateError {
         transport: &'static str,
         /// Why not.
         detail: String,
+    },
+    /// The transport carries one device only.
+    #[error(
+        "{transport} carries one device a connection and cannot be shared: give each client a transport of its own, or share one of AMQP or HTTP"
+    )]
+    NotShareable {
+        /// Which transport.
+        transport: &'static str,
     },
     /// The transport was not compiled in.
     #[error("the transport `{protocol}` is not compiled in: build with `--features {protocol}`")]

@@ -1,5 +1,6 @@
 //! How a client proves its identity, and the tokens that it signs for that.
 
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -10,18 +11,65 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::endpoint::ClientCertificate;
+use crate::platform::Now;
 use crate::secret::Secret;
+use crate::signer::{SasSigner, SignError};
 
 /// How a client proves its identity.
-#[derive(Clone, Debug)]
+///
+/// Each of these converts into it, so that [`DeviceClient::create`](crate::DeviceClient::create) takes them as they are.
 #[non_exhaustive]
 pub enum Credential {
-    /// A device key: the client signs a new token for each connection.
+    /// A key: the client signs a new token for each connection.
     SharedAccessKey(SharedAccessKey),
     /// A ready token. Its own expiry decides when it ends; the client cannot renew it.
     SharedAccessSignature(SharedAccessSignature),
-    /// The certificate of the TLS connection; no token at all.
+    /// A signer that keeps the key to itself, such as a TPM: it signs a new token for each connection.
+    Signer(Box<dyn SasSigner>),
+    /// The certificate of the TLS connection; no token at all. Its key may stay in an HSM.
     X509(ClientCertificate),
+}
+
+impl Credential {
+    /// A signer that keeps the key to itself.
+    pub fn signer(signer: impl SasSigner + 'static) -> Self {
+        Self::Signer(Box::new(signer))
+    }
+}
+
+impl From<SharedAccessKey> for Credential {
+    fn from(key: SharedAccessKey) -> Self {
+        Self::SharedAccessKey(key)
+    }
+}
+
+impl From<SharedAccessSignature> for Credential {
+    fn from(token: SharedAccessSignature) -> Self {
+        Self::SharedAccessSignature(token)
+    }
+}
+
+impl From<Box<dyn SasSigner>> for Credential {
+    fn from(signer: Box<dyn SasSigner>) -> Self {
+        Self::Signer(signer)
+    }
+}
+
+impl From<ClientCertificate> for Credential {
+    fn from(certificate: ClientCertificate) -> Self {
+        Self::X509(certificate)
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SharedAccessKey(_) => "SharedAccessKey(redacted)",
+            Self::SharedAccessSignature(_) => "SharedAccessSignature(redacted)",
+            Self::Signer(_) => "Signer",
+            Self::X509(_) => "X509",
+        })
+    }
 }
 
 /// A key or token that cannot be used. No secret is part of it.
@@ -67,15 +115,37 @@ impl SharedAccessKey {
     ///
     /// The scope stands in the token as it is given: `{hub}/devices/{device id}`.
     pub fn sign(&self, scope: &str, expiry: SystemTime) -> Secret {
-        let expiry = expiry.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        token(scope, expiry, &self.hmac(&text_to_sign(scope, expiry)))
+    }
+
+    fn hmac(&self, data: &[u8]) -> Vec<u8> {
         // HMAC takes a key of any length, so this cannot fail.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { unreachable!("HMAC takes any key") };
-        mac.update(format!("{scope}\n{expiry}").as_bytes());
-        let signature = BASE64.encode(mac.finalize().into_bytes());
-        // The three characters of base64 that mean something else in a token, in lower case as the C SDK writes them.
-        let signature = signature.replace('+', "%2b").replace('/', "%2f").replace('=', "%3d");
-        Secret::new(format!("SharedAccessSignature sr={scope}&sig={signature}&se={expiry}"))
+        mac.update(data);
+        mac.finalize().into_bytes().to_vec()
     }
+}
+
+impl SasSigner for SharedAccessKey {
+    fn poll_sign(&mut self, data: &[u8], _: Now, _: &Waker) -> Poll<Result<Vec<u8>, SignError>> {
+        Poll::Ready(Ok(self.hmac(data)))
+    }
+}
+
+/// What is signed for a token: the scope, and the expiry in whole seconds, rounded down.
+pub(crate) fn text_to_sign(scope: &str, expiry: SystemTime) -> Vec<u8> {
+    format!("{scope}\n{}", unix_seconds(expiry)).into_bytes()
+}
+
+/// A token, from the signature of its [`text_to_sign`].
+pub(crate) fn token(scope: &str, expiry: SystemTime, signature: &[u8]) -> Secret {
+    // The three characters of base64 that mean something else in a token, in lower case as the C SDK writes them.
+    let signature = BASE64.encode(signature).replace('+', "%2b").replace('/', "%2f").replace('=', "%3d");
+    Secret::new(format!("SharedAccessSignature sr={scope}&sig={signature}&se={}", unix_seconds(expiry)))
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl std::fmt::Debug for SharedAccessKey {
@@ -124,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_of_the_reference_is_reproduced() {
+    fn invariant_9_the_token_of_the_reference_is_reproduced() {
         let key = SharedAccessKey::from_base64(&Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")).unwrap();
         let expiry = UNIX_EPOCH + Duration::from_millis(1_700_003_600_999);
         let token = key.sign("contoso.azure-devices.net/devices/dev-1", expiry);

@@ -3,8 +3,10 @@
 //! Certificates travel as PEM text; making a TLS configuration of them is the business of `iothub-net`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::secret::Secret;
+use crate::signer::CertificateSigner;
 
 /// What a transport needs to know about the other end before it can connect.
 #[derive(Clone, Debug)]
@@ -38,11 +40,21 @@ pub enum Trust {
     Pem(String),
 }
 
-/// A device's X.509 certificate chain and private key, both as PEM text.
+/// A device's X.509 certificate chain, and its private key or what signs with it.
 #[derive(Clone)]
 pub struct ClientCertificate {
     chain_pem: String,
-    key_pem: Secret,
+    key: CertificateKey,
+}
+
+/// What signs for a certificate.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CertificateKey {
+    /// The private key as PEM text.
+    Pem(Secret),
+    /// A signer that keeps the key to itself, such as an HSM.
+    Signer(Arc<dyn CertificateSigner>),
 }
 
 impl ClientCertificate {
@@ -52,7 +64,15 @@ impl ClientCertificate {
     #[doc(alias = "x509certificate")]
     #[doc(alias = "x509privatekey")]
     pub fn from_pem(chain_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
-        Self { chain_pem: chain_pem.into(), key_pem: Secret::new(key_pem) }
+        Self { chain_pem: chain_pem.into(), key: CertificateKey::Pem(Secret::new(key_pem)) }
+    }
+
+    /// The certificate chain, leaf first, as PEM text, and a signer that holds the leaf's private key.
+    #[doc(alias = "x509EccCertificate")]
+    #[doc(alias = "x509EccAliasKey")]
+    #[doc(alias = "Engine")]
+    pub fn from_signer(chain_pem: impl Into<String>, signer: Arc<dyn CertificateSigner>) -> Self {
+        Self { chain_pem: chain_pem.into(), key: CertificateKey::Signer(signer) }
     }
 
     /// The chain, leaf first, as PEM text.
@@ -60,14 +80,14 @@ impl ClientCertificate {
         &self.chain_pem
     }
 
-    /// The private key, as PEM text.
-    pub fn key_pem(&self) -> &Secret {
-        &self.key_pem
+    /// The private key, or what signs with it.
+    pub fn key(&self) -> &CertificateKey {
+        &self.key
     }
 }
 
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCertificate").field("key_pem", &self.key_pem).finish_non_exhaustive()
+        f.debug_struct("ClientCertificate").field("key", &self.key).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::incoming::IncomingMessage;
-use crate::message::Message;
+use crate::message::{Message, MessageError};
 use crate::method::MethodRequest;
 use crate::status::StatusChange;
 use crate::transport::{Disposition, Feature, OpId, Unsupported};
@@ -18,7 +18,7 @@ use crate::twin::{PatchError, Reported, Twin, TwinError, TwinUpdate};
 pub enum Event {
     /// The connection's state changed.
     Status(StatusChange),
-    /// A cloud-to-device message arrived.
+    /// A message arrived: from the cloud, or to an input of a module.
     Message(IncomingMessage),
     /// The whole twin, or a change of its desired properties.
     Twin(TwinUpdate),
@@ -112,6 +112,9 @@ pub enum RefusedReason {
         /// The limit.
         limit: usize,
     },
+    /// The message cannot be given a property that was asked for.
+    #[error(transparent)]
+    Message(#[from] MessageError),
     /// The reported properties cannot be sent.
     #[error(transparent)]
     Patch(#[from] PatchError),

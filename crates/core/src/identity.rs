@@ -17,4 +17,9 @@ impl Identity {
     pub fn device(hub: impl Into<String>, device_id: impl Into<String>) -> Self {
         Self { hub: hub.into(), device_id: device_id.into(), module_id: None }
     }
+
+    /// A module of a device.
+    pub fn module(hub: impl Into<String>, device_id: impl Into<String>, module_id: impl Into<String>) -> Self {
+        Self { module_id: Some(module_id.into()), ..Self::device(hub, device_id) }
+    }
 }

@@ -9,7 +9,7 @@ use crate::event::Refused;
 use crate::message::Message;
 use crate::transport::{Delivery, Disposition, Unsupported};
 
-/// A cloud-to-device message, to be answered once: [`complete`](Self::complete), [`abandon`](Self::abandon) or
+/// A cloud-to-device message, or one to a module's input, to be answered once: [`complete`](Self::complete), [`abandon`](Self::abandon) or
 /// [`reject`](Self::reject).
 ///
 /// The answer may come at once or later, from any thread; dropping the message unanswered abandons it. Until it is
@@ -37,14 +37,21 @@ use crate::transport::{Delivery, Disposition, Unsupported};
 #[must_use = "dropping a message abandons it"]
 pub struct IncomingMessage {
     message: Message,
+    input: Option<String>,
     delivery: Delivery,
     /// `None` once answered.
     answers: Option<Arc<Answers>>,
 }
 
 impl IncomingMessage {
-    pub(crate) fn new(message: Message, delivery: Delivery, answers: Arc<Answers>) -> Self {
-        Self { message, delivery, answers: Some(answers) }
+    pub(crate) fn new(message: Message, input: Option<String>, delivery: Delivery, answers: Arc<Answers>) -> Self {
+        Self { message, input, delivery, answers: Some(answers) }
+    }
+
+    /// The input of the module that it came to; `None` for a cloud-to-device message.
+    #[doc(alias = "IoTHubMessage_GetInputName")]
+    pub fn input_name(&self) -> Option<&str> {
+        self.input.as_deref()
     }
 
     /// The message itself.
@@ -54,6 +61,7 @@ impl IncomingMessage {
 
     /// Done: the hub deletes the message.
     #[doc(alias = "IoTHubDeviceClient_LL_SendMessageDisposition")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendMessageDisposition")]
     pub fn complete(mut self) {
         self.answer(Disposition::Accept);
     }
@@ -107,6 +115,10 @@ impl Drop for IncomingMessage {
 
 impl fmt::Debug for IncomingMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IncomingMessage").field("message", &self.message).field("delivery", &self.delivery).finish()
+        f.debug_struct("IncomingMessage")
+            .field("message", &self.message)
+            .field("input", &self.input)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 //! Reading JSON strictly: a text, and then its grammar.
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 /// Reads a value. JSON is UTF-8 (RFC 8259, 8.1), also in the parts that the value ignores.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

@@ -21,29 +21,42 @@ mod message;
 mod method;
 mod options;
 mod platform;
+mod pnp;
 mod retry;
 mod secret;
+mod shared_transport;
+mod signer;
 mod status;
+mod system_property;
 mod timestamp;
 mod transport;
 mod twin;
 
-pub use client::{Client, ClientBuilder, Device, DeviceClient, Outbox, Stats, Waits, wait_any};
+pub use client::{
+    Client, ClientBuilder, Device, DeviceClient, Face, Module, ModuleClient, Outbox, Stats, Waits, wait_any,
+};
 pub use connection_error::{ConnectStage, ConnectionError, ConnectionErrorKind};
 pub use connection_string::{Authentication, ConnectionString, ConnectionStringError, Gateway};
 pub use create_error::CreateError;
 pub use credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
-pub use endpoint::{ClientCertificate, Endpoint, Trust};
+pub use endpoint::{CertificateKey, ClientCertificate, Endpoint, Trust};
 pub use event::{Event, Refused, RefusedReason, Undelivered, UndeliveredReason};
 pub use identity::Identity;
 pub use incoming::IncomingMessage;
-pub use message::{Message, MessageError, SystemProperty};
+pub use message::{Message, MessageError};
 pub use method::MethodRequest;
-pub use options::{ClientOption, OptionError, TransportOption};
+pub use options::{C_OPTIONS, ClientOption, OptionError, OptionVerdict, TransportOption};
 pub use platform::{Now, Platform, Readiness};
+pub use pnp::{
+    Acknowledgement, JsonText, PropertyError, PropertyKind, PropertyName, PropertyValueError, ReportedProperties,
+    TwinProperties, TwinPropertiesError, TwinProperty,
+};
 pub use retry::{MIN_DELAY, RetryConfig, RetryPolicy};
 pub use secret::Secret;
+pub use shared_transport::SharedTransport;
+pub use signer::{CertificateSigner, SasSigner, SignError, SignatureScheme};
 pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
+pub use system_property::{SECURITY_INTERFACE, SystemProperty};
 pub use transport::{
     Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Registration, Renewal, Reply, Slot,
     Submit, Transport, TransportEvent, Unsupported,

@@ -21,3 +21,6 @@ pub const MAX_TWIN_SECTION: usize = 32 * 1024;
 
 /// The largest payload of a direct method, either way, in bytes: 128 KiB (*Understand and invoke direct methods*).
 pub const MAX_METHOD_PAYLOAD: usize = 128 * 1024;
+
+/// The longest name of a property or component, in characters (DTDL 3 and 4; 64 in DTDL 2).
+pub const MAX_MODEL_NAME: usize = 512;

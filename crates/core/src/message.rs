@@ -1,10 +1,13 @@
 //! Messages: a payload, the application's properties, and the system's.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use crate::limits;
+use crate::system_property::{SECURITY_INTERFACE, SystemProperty, unprintable};
+use crate::timestamp::Timestamp;
 
 /// A message to or from the hub.
 ///
@@ -31,61 +34,6 @@ pub struct Message {
     properties: Vec<(String, String)>,
     /// In the order of [`SystemProperty`], names unique.
     system: Vec<(SystemProperty, String)>,
-}
-
-/// A property that the hub, not the application, gives a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum SystemProperty {
-    /// The sender's name for the message: at most 128 characters of ASCII letters, digits and
-    /// `- : . + % _ # * ? ! ( ) , = @ ; $ '`.
-    #[doc(alias = "IoTHubMessage_SetMessageId")]
-    MessageId,
-    /// The message that this one answers; characters and length as for `MessageId`.
-    #[doc(alias = "IoTHubMessage_SetCorrelationId")]
-    CorrelationId,
-    /// The MIME type of the payload; `application/json` with encoding `utf-8` lets the hub route by content.
-    #[doc(alias = "IoTHubMessage_SetContentTypeSystemProperty")]
-    ContentType,
-    /// The character set of the payload: `utf-8`, `utf-16` or `utf-32` for routing by content.
-    #[doc(alias = "IoTHubMessage_SetContentEncodingSystemProperty")]
-    ContentEncoding,
-    /// When the message was made, ISO 8601 in UTC.
-    #[doc(alias = "IoTHubMessage_SetMessageCreationTimeUtcSystemProperty")]
-    CreationTime,
-    /// The user that a cloud-to-device message is from. Received only.
-    #[doc(alias = "IoTHubMessage_GetMessageUserIdSystemProperty")]
-    UserId,
-    /// The address that a cloud-to-device message was sent to. Received only.
-    To,
-    /// When a cloud-to-device message expires, ISO 8601 in UTC. Received only.
-    ExpiryTime,
-    /// Which feedback the sender of a cloud-to-device message asked for: `none`, `positive`, `negative` or `full`.
-    /// Received only.
-    Ack,
-}
-
-impl SystemProperty {
-    /// Whether a device may set it on a message that it sends.
-    fn is_settable(self) -> bool {
-        !matches!(self, Self::UserId | Self::To | Self::ExpiryTime | Self::Ack)
-    }
-}
-
-impl fmt::Display for SystemProperty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MessageId => "message id",
-            Self::CorrelationId => "correlation id",
-            Self::ContentType => "content type",
-            Self::ContentEncoding => "content encoding",
-            Self::CreationTime => "creation time",
-            Self::UserId => "user id",
-            Self::To => "to",
-            Self::ExpiryTime => "expiry time",
-            Self::Ack => "ack",
-        })
-    }
 }
 
 /// A property that a message cannot have.
@@ -128,6 +76,9 @@ pub enum MessageError {
         /// The limit.
         limit: usize,
     },
+    /// A system property that names something is empty.
+    #[error("the {0} is empty: give it a value, or leave it out")]
+    Empty(SystemProperty),
     /// Only the hub sets this one.
     #[error("the {0} is set by the hub and cannot be sent: use an application property")]
     ReceiveOnly(SystemProperty),
@@ -181,7 +132,10 @@ impl Message {
         if !property.is_settable() {
             return Err(MessageError::ReceiveOnly(property));
         }
-        if let Some(character) = refused_character(property, &value) {
+        if value.is_empty() && property.is_name() {
+            return Err(MessageError::Empty(property));
+        }
+        if let Some(character) = property.refused_character(&value) {
             return Err(MessageError::ValueCharacter { property: format!("the {property}"), character });
         }
         let is_id = matches!(property, SystemProperty::MessageId | SystemProperty::CorrelationId);
@@ -210,6 +164,51 @@ impl Message {
     /// Sets the content encoding: [`with_system`](Self::with_system) by name.
     pub fn with_content_encoding(self, charset: impl Into<String>) -> Result<Self, MessageError> {
         self.with_system(SystemProperty::ContentEncoding, charset)
+    }
+
+    /// Sets the time at which the message was made: [`with_system`](Self::with_system) with the text that the hub uses.
+    #[must_use]
+    pub fn with_creation_time(mut self, time: SystemTime) -> Self {
+        self.put_system(SystemProperty::CreationTime, Timestamp(time).to_string());
+        self
+    }
+
+    /// Sets the component of a Plug and Play model that the message is from: [`with_system`](Self::with_system) by name.
+    pub fn with_component_name(self, component: impl Into<String>) -> Result<Self, MessageError> {
+        self.with_system(SystemProperty::ComponentName, component)
+    }
+
+    /// Sets the output of a module that the message leaves by: [`with_system`](Self::with_system) by name. A device's
+    /// client refuses it.
+    pub fn with_output_name(self, output: impl Into<String>) -> Result<Self, MessageError> {
+        self.with_system(SystemProperty::OutputName, output)
+    }
+
+    /// Marks the message for tracing on its way through the hub: the trace's id, and when it began (whole seconds).
+    #[doc(alias = "IOTHUB_MESSAGE_DIAGNOSTIC_PROPERTY_DATA")]
+    pub fn with_diagnostics(self, id: impl Into<String>, since: SystemTime) -> Result<Self, MessageError> {
+        let seconds = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.with_system(SystemProperty::DiagnosticId, id)?
+            .with_system(SystemProperty::DiagnosticTime, seconds.to_string())
+    }
+
+    /// Makes it a security message, which the hub hands to Defender for IoT instead of the application's back end. Its
+    /// payload is JSON; a content type that was not set becomes `application/json`. (The C SDK overwrites the content
+    /// *encoding* with that.)
+    #[doc(alias = "IoTHubMessage_SetAsSecurityMessage")]
+    #[must_use]
+    pub fn as_security_message(mut self) -> Self {
+        self.put_system(SystemProperty::InterfaceId, SECURITY_INTERFACE.to_owned());
+        if self.system(SystemProperty::ContentType).is_none() {
+            self.put_system(SystemProperty::ContentType, "application/json".to_owned());
+        }
+        self
+    }
+
+    /// Whether it is a security message.
+    #[doc(alias = "IoTHubMessage_IsSecurityMessage")]
+    pub fn is_security_message(&self) -> bool {
+        self.system(SystemProperty::InterfaceId) == Some(SECURITY_INTERFACE)
     }
 
     /// The value of an application property; names are case-sensitive.
@@ -264,6 +263,12 @@ impl Message {
         }
     }
 
+    /// Takes a system property away; gives its value back.
+    pub(crate) fn take_system(&mut self, property: SystemProperty) -> Option<String> {
+        let at = self.system.binary_search_by_key(&property, |(p, _)| *p).ok()?;
+        Some(self.system.remove(at).1)
+    }
+
     /// Adds what a transport received, as [`put_property`](Self::put_property).
     pub fn put_system(&mut self, property: SystemProperty, value: String) {
         match self.system.binary_search_by_key(&property, |(p, _)| *p) {
@@ -287,21 +292,6 @@ impl fmt::Debug for Message {
 impl<T: Into<Bytes>> From<T> for Message {
     fn from(payload: T) -> Self {
         Self::new(payload)
-    }
-}
-
-/// The first character that is not printable ASCII.
-fn unprintable(text: &str) -> Option<char> {
-    text.chars().find(|c| !matches!(c, ' '..='~'))
-}
-
-/// The first character that the system property does not take.
-fn refused_character(property: SystemProperty, value: &str) -> Option<char> {
-    match property {
-        SystemProperty::MessageId | SystemProperty::CorrelationId => {
-            value.chars().find(|c| !(c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(*c)))
-        }
-        _ => unprintable(value),
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::connection_error::ConnectionError;
 use crate::create_error::CreateError;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{ClientCertificate, Endpoint};
 use crate::identity::Identity;
 use crate::message::Message;
 use crate::options::{OptionError, TransportOption};
@@ -23,6 +23,7 @@ use crate::platform::{Now, Platform, Readiness};
 #[doc(alias = "IOTHUB_CLIENT_TRANSPORT_PROVIDER")]
 pub trait Provider {
     /// Creates a transport for this endpoint. Nothing goes on the wire yet.
+    #[doc(alias = "IoTHubTransport_Create")]
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError>;
 
     /// Creates the clock, parking and waking that suit the transport.
@@ -44,6 +45,7 @@ pub struct Registration {
     /// Hub, device and module.
     pub identity: Identity,
     /// The text that names this client to the hub (MQTT: `DeviceClientType`).
+    #[doc(alias = "IoTHubTransport_GetSupportedPlatformInfo")]
     pub product_info: String,
     /// The Plug and Play model, if there is one.
     pub model_id: Option<String>,
@@ -70,6 +72,8 @@ pub enum Feature {
     DesiredProperties,
     /// Direct methods.
     Methods,
+    /// Messages to the inputs of a module.
+    Inputs,
 }
 
 impl std::fmt::Display for Feature {
@@ -79,6 +83,7 @@ impl std::fmt::Display for Feature {
             Self::Twin => "twin",
             Self::DesiredProperties => "desired properties",
             Self::Methods => "direct methods",
+            Self::Inputs => "module inputs",
         })
     }
 }
@@ -269,6 +274,18 @@ pub enum Unsupported {
         /// Which transport.
         transport: &'static str,
     },
+    /// Something that modules do not have.
+    #[error("a module has no {feature}: use the client of its device, or the module's inputs")]
+    ByModule {
+        /// Which feature.
+        feature: Feature,
+    },
+    /// Something that only modules have.
+    #[error("a device has no {what}: create a ModuleClient with the identity of a module")]
+    ByDevice {
+        /// What it is.
+        what: &'static str,
+    },
     /// A feature that the transport does not have.
     #[error("{transport} has no {feature}: use another transport")]
     Feature {
@@ -312,6 +329,8 @@ pub enum TransportEvent {
     Message {
         /// The message.
         message: Message,
+        /// The input that it came to, if it is for a module's input; `None` for a cloud-to-device message.
+        input: Option<String>,
         /// How to settle it.
         delivery: Delivery,
     },
@@ -332,19 +351,33 @@ pub enum TransportEvent {
 ///
 /// All functions return at once. After each call the engine may ask for [`next_deadline`](Self::next_deadline) and
 /// [`readiness`](Self::readiness), and collects events until there are none.
+#[doc(alias = "IoTHubTransport_Destroy")]
 pub trait Transport: Send {
     /// What it can do.
     fn capabilities(&self) -> &Capabilities;
 
     /// The host and port that it connects to.
+    #[doc(alias = "IoTHubTransport_GetHostname")]
     fn peer(&self) -> (Arc<str>, u16);
 
     /// Whether it could carry the operation: exact size, topic length, properties, disposition.
     fn check(&self, op: &Op<'_>) -> Result<(), Unsupported>;
 
     /// Sets an option of the transport. See [`TransportOption`] for when each takes effect.
+    #[doc(alias = "IoTHubTransport_SetOption")]
     fn set_option(&mut self, option: &TransportOption) -> Result<(), OptionError> {
         Err(OptionError::NotOfTransport { option: option.name(), transport: self.capabilities().name })
+    }
+
+    /// Shows another certificate from the next connection on; `None` shows none.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if the certificate cannot be used, or the transport cannot change it.
+    fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let _ = (slot, certificate);
+        let detail = "it cannot change the certificate of a client: create another client".to_owned();
+        Err(CreateError::Register { transport: self.capabilities().name, detail })
     }
 
     /// Takes in a device.
@@ -352,10 +385,19 @@ pub trait Transport: Send {
     fn register(&mut self, device: Registration) -> Result<Slot, CreateError>;
 
     /// Lets a device go; its connection ends and no further event comes for it.
+    #[doc(alias = "IoTHubTransport_Unregister")]
     fn unregister(&mut self, slot: Slot);
 
     /// Says what the device wants to receive. Declarative: the transport reconciles it with the hub at once if it is
     /// connected, and anew on every connect.
+    #[doc(alias = "IoTHubTransport_Subscribe")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe")]
+    #[doc(alias = "IoTHubTransport_Subscribe_DeviceTwin")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_DeviceTwin")]
+    #[doc(alias = "IoTHubTransport_Subscribe_DeviceMethod")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_DeviceMethod")]
+    #[doc(alias = "IoTHubTransport_Subscribe_InputQueue")]
+    #[doc(alias = "IoTHubTransport_Unsubscribe_InputQueue")]
     fn subscribe(&mut self, slot: Slot, wanted: &[Feature]);
 
     /// Starts to connect; ends in `Connected` or `Down`. The token is the shared access signature, `None` with X.509.
@@ -366,15 +408,21 @@ pub trait Transport: Send {
 
     /// Lends an operation, which is encoded before the call returns. An id that was submitted before a `Down` is the
     /// same operation again (MQTT: same packet id, DUP); resubmissions come before anything new.
+    #[doc(alias = "IoTHubTransport_ProcessItem")]
+    #[doc(alias = "IoTHubTransport_GetTwinAsync")]
+    #[doc(alias = "IoTHubTransport_SendMessageDisposition")]
+    #[doc(alias = "IoTHubTransport_DeviceMethod_Response")]
     fn submit(&mut self, slot: Slot, id: OpId, op: Op<'_>, now: Now) -> Submit;
 
     /// The engine has given the operation up; a late outcome is not reported.
     fn forget(&mut self, slot: Slot, id: OpId);
 
     /// One bounded slice of input, output and timers.
+    #[doc(alias = "IoTHubTransport_DoWork")]
     fn do_work(&mut self, now: Now);
 
     /// Takes the next event for this device.
+    #[doc(alias = "IoTHubTransport_SetCallbackContext")]
     fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent>;
 
     /// When `do_work` must be called even if nothing becomes ready; a time in the past means now.

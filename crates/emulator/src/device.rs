@@ -1,7 +1,7 @@
 //! What the service side gives and takes about a device identity: its authentication, keys and connection string.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -45,7 +45,7 @@ impl From<String> for SecretKey {
     }
 }
 
-/// How a device proves who it is.
+/// How a device or module proves who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceAuth {
@@ -56,7 +56,7 @@ pub enum DeviceAuth {
         /// The second key.
         secondary: SecretKey,
     },
-    /// A client certificate with one of these SHA-256 thumbprints (64 hex digits, any case, colons allowed).
+    /// A client certificate with one of these thumbprints: SHA-256 (64 hex digits) or SHA-1 (40), any case, colons allowed.
     /// It may be self-signed; the hub looks at nothing else.
     Thumbprint {
         /// The first thumbprint.
@@ -65,7 +65,7 @@ pub enum DeviceAuth {
         secondary: Option<String>,
     },
     /// A client certificate from a CA that the hub trusts ([`Hub::issue_device_certificate`](crate::Hub::issue_device_certificate)),
-    /// whose common name is the device id.
+    /// whose common name is the device id, or `device/module` ([`Hub::issue_module_certificate`](crate::Hub::issue_module_certificate)).
     CertificateAuthority,
 }
 
@@ -104,9 +104,7 @@ impl Device {
     #[must_use]
     pub fn sas_token(&self, lifetime: Duration) -> String {
         let Some(key) = &self.primary_key else { return String::new() };
-        let expiry = self.clock.now().checked_add(lifetime).unwrap_or(SystemTime::UNIX_EPOCH);
-        let resource = format!("{}/devices/{}", self.host_name, self.id);
-        sas::sign(key.expose(), &resource, crate::clock::unix_seconds(expiry))
+        sas::valid_for(lifetime, key, &format!("{}/devices/{}", self.host_name, self.id), &self.clock)
     }
 }
 
@@ -122,7 +120,7 @@ impl fmt::Debug for Device {
     }
 }
 
-/// A device certificate with its private key. `Debug` shows no part of the key.
+/// A device's or module's certificate with its private key. `Debug` shows no part of the key.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DeviceCertificate {

@@ -50,7 +50,7 @@ impl Emulator {
     /// See [`StartError`].
     pub fn start_with(config: Config) -> Result<Self, StartError> {
         let config = config.validated()?;
-        let tls = Tls::new(&config.host_names).map_err(StartError::Certificate)?;
+        let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let (max_connections, host_names) = (config.max_connections, config.host_names.clone());
         let endpoints: [(SocketAddr, NewHead); 2] = [
             (config.mqtt_address, |hub, now| Box::new(mqtt::Head::new(hub, now))),

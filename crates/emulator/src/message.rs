@@ -1,8 +1,11 @@
-//! A cloud-to-device message as the service sends it.
+//! A message as the service sends it: cloud-to-device, or to an input of a module.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+
+use crate::hub::registry::Identity;
+use crate::who::Who;
 
 /// Which outcomes of a cloud-to-device message the service hears about (`iothub-ack`, docs/hub-over-mqtt.md 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub(crate) enum Expiry {
     At(SystemTime),
 }
 
-/// A cloud-to-device message. Without a time to live it expires after one hour (docs/hub-over-mqtt.md 3).
+/// A cloud-to-device message, or one to an input of a module ([`Hub::send_input`](crate::Hub::send_input)). Without a time to live it expires after one hour (docs/hub-over-mqtt.md 3), to an input after two (6).
 ///
 /// ```
 /// use iothub_emulator::{C2dMessage, FeedbackMode};
@@ -60,6 +63,12 @@ pub struct C2dMessage {
     pub(crate) properties: Vec<(String, Option<String>)>,
     pub(crate) ack: Option<FeedbackMode>,
     pub(crate) expiry: Option<Expiry>,
+    /// The input that it is for.
+    pub(crate) input: Option<String>,
+    /// Who sent it to an input.
+    pub(crate) sender: Option<Identity>,
+    /// Further system properties that a route passes on, by the names of records.
+    pub(crate) passed_on: Vec<(&'static str, String)>,
 }
 
 /// What [`C2dMessage::property`] takes as a value: text (which may be empty), or `None` for a property without one.
@@ -88,7 +97,7 @@ impl IntoPropertyValue for Option<&str> {
 }
 
 impl C2dMessage {
-    /// A message with this body; at most 64 KiB together with its properties.
+    /// A message with this body; at most 64 KiB together with its properties, to an input 256 KiB.
     #[must_use]
     pub fn new(body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::default() }
@@ -157,6 +166,13 @@ impl C2dMessage {
         self
     }
 
+    /// Who seems to have sent it to an input: `%24.cdid` and `%24.cmid` in the bag (docs/hub-over-mqtt.md 6). Only for input messages.
+    #[must_use]
+    pub fn sender<'a>(mut self, who: impl Into<Who<'a>>) -> Self {
+        self.sender = Some(who.into().into());
+        self
+    }
+
     /// Body, property names and values, as the hub counts them (docs/hub-over-mqtt.md 2.4).
     pub(crate) fn size(&self) -> usize {
         let system =
@@ -168,5 +184,6 @@ impl C2dMessage {
                 .iter()
                 .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
                 .sum::<usize>()
+            + self.passed_on.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 }

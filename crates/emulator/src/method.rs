@@ -83,12 +83,20 @@ pub enum MethodError {
         /// The id that was asked for.
         device: String,
     },
+    /// The device has no module with this id, or it was deleted meanwhile (404010).
+    #[error("404010: device '{device}' has no module '{module}' in the registry; create it first")]
+    ModuleNotFound {
+        /// The device.
+        device: String,
+        /// The id that was asked for.
+        module: String,
+    },
     /// The device is not connected, or has not subscribed to methods, and the connect time-out is over (404103).
     #[error(
         "404103: device '{device}' is not connected and subscribed to methods (waited {waited:?}); give a connect_timeout to wait for it"
     )]
     DeviceNotOnline {
-        /// The device.
+        /// The device, or `device/module`.
         device: String,
         /// The connect time-out.
         waited: Duration,
@@ -96,7 +104,7 @@ pub enum MethodError {
     /// The device did not answer in time (504101).
     #[error("504101: device '{device}' did not answer within the response_timeout of {waited:?}")]
     Timeout {
-        /// The device.
+        /// The device, or `device/module`.
         device: String,
         /// The response time-out.
         waited: Duration,
@@ -136,6 +144,7 @@ impl MethodError {
     pub fn code(&self) -> Option<u32> {
         match self {
             Self::NotFound { .. } => Some(404_001),
+            Self::ModuleNotFound { .. } => Some(404_010),
             Self::DeviceNotOnline { .. } => Some(404_103),
             Self::Timeout { .. } => Some(504_101),
             Self::PayloadTooLarge { .. } => Some(413_001),

@@ -46,7 +46,7 @@ impl OfflineHub {
     pub fn new(config: Config, start: SystemTime) -> Result<Self, StartError> {
         let config = config.with_manual_clock(start).validated()?;
         let host_names = config.host_names.clone();
-        let tls = Tls::new(&host_names).map_err(StartError::Certificate)?;
+        let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let shared = Arc::new(Shared::new(config));
         let addresses =
             Addresses { mqtt: (Ipv4Addr::LOCALHOST, 8883).into(), amqp: (Ipv4Addr::LOCALHOST, 5671).into() };

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::activity::ConnectionId;
 
+/// The system property that names a module's output.
+pub(crate) const OUTPUT_NAME: &str = "iothub-outputname";
+
 /// A device-to-cloud message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,7 +29,8 @@ pub struct TelemetryRecord {
     /// `Diagnostic-Id`, `Correlation-Context`, `iothub-ack`, `iothub-operation`).
     pub system: BTreeMap<String, String>,
     /// What the hub itself says about the message, which no device can forge: `iothub-connection-device-id`, `iothub-connection-auth-method`,
-    /// `iothub-connection-auth-generation-id`, `iothub-enqueuedtime`, `iothub-message-source`, and `dt-dataschema` if the device gave a model id.
+    /// `iothub-connection-auth-generation-id`, `iothub-enqueuedtime`, `iothub-message-source`, `iothub-connection-module-id` if a module sent it, and
+    /// `dt-dataschema` if the device gave a model id.
     pub stamps: BTreeMap<String, String>,
     /// Counts all telemetry of the hub from 1.
     pub sequence_number: u64,
@@ -37,6 +41,12 @@ pub struct TelemetryRecord {
 }
 
 impl TelemetryRecord {
+    /// The module's output that it came from.
+    #[must_use]
+    pub fn output(&self) -> Option<&str> {
+        self.system.get(OUTPUT_NAME).map(String::as_str)
+    }
+
     /// The value of an application property: `Some(None)` if it has a name but no value. The first one counts.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<Option<&str>> {
@@ -44,7 +54,7 @@ impl TelemetryRecord {
     }
 }
 
-/// The state of a pending cloud-to-device message.
+/// The state of a pending cloud-to-device or input message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum C2dState {
@@ -57,13 +67,15 @@ pub enum C2dState {
     },
 }
 
-/// A pending cloud-to-device message.
+/// A pending cloud-to-device or input message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct C2dRecord {
-    /// Its message id.
+    /// Its message id. The hub makes one up for a routed message without one, and tells nobody else.
     pub message_id: String,
-    /// Counts the messages of this device from 1.
+    /// The module's input that it is for; `None`: a cloud-to-device message.
+    pub input: Option<String>,
+    /// Counts the messages for this device or module from 1.
     pub sequence_number: u64,
     /// Enqueued or invisible.
     pub state: C2dState,
@@ -75,7 +87,7 @@ pub struct C2dRecord {
     pub expires: SystemTime,
 }
 
-/// How a cloud-to-device message ended.
+/// How a cloud-to-device or input message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum C2dResult {
@@ -87,16 +99,18 @@ pub enum C2dResult {
     Expired,
     /// It was given back too often.
     DeliveryCountExceeded,
-    /// The service purged the queue, or deleted the device.
+    /// The service purged the queue, or deleted the device or module.
     Purged,
 }
 
-/// One ended cloud-to-device message.
+/// One ended cloud-to-device or input message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct C2dOutcome {
-    /// Its message id.
+    /// Its message id. The hub makes one up for a routed message without one, and tells nobody else.
     pub message_id: String,
+    /// The module's input that it is for; `None`: a cloud-to-device message.
+    pub input: Option<String>,
     /// How it ended.
     pub result: C2dResult,
     /// When, by the hub's clock.
@@ -121,17 +135,19 @@ pub struct FeedbackRecord {
     pub device_generation_id: String,
 }
 
-/// A device twin as the service sees it: a copy taken when it was asked for (docs/hub-over-mqtt.md 4).
+/// A device's or module's twin as the service sees it: a copy taken when it was asked for (docs/hub-over-mqtt.md 4).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TwinRecord {
     /// The device.
     pub device_id: String,
+    /// The module whose twin it is; `None`: it is the device's own.
+    pub module_id: Option<String>,
     /// Changes with each change of the tags or the desired properties.
     pub etag: String,
     /// Counts all changes of the twin from 1.
     pub version: u64,
-    /// The tags: an object. A device never sees them.
+    /// The tags: an object. Neither device nor module ever sees them.
     pub tags: Value,
     /// The desired properties: an object, without `$version` and `$metadata`.
     pub desired: Value,

@@ -1,7 +1,8 @@
 //! The hub's state under its lock, shared by the server thread and the service handles: who waits is told of every change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
@@ -25,7 +26,7 @@ struct Inner {
     hub: HubState,
     /// Counts changes, so that a waiter misses none.
     version: u64,
-    wakers: HashMap<ConnectionId, Arc<Notify>>,
+    wakers: HashMap<ConnectionId, Waker>,
 }
 
 impl Shared {
@@ -43,15 +44,14 @@ impl Shared {
         inner.hub.advance(now);
         let result = f(&mut inner.hub, now);
         inner.version += 1;
-        for connection in inner.hub.take_woken() {
-            if let Some(waker) = inner.wakers.get(&connection) {
-                waker.notify_one();
-            }
-        }
+        let woken = inner.hub.take_woken();
+        let woken: Vec<Waker> = woken.iter().filter_map(|connection| inner.wakers.get(connection)).cloned().collect();
         if inner.hub.due() != due {
             self.deadline.notify_one();
         }
+        // Whoever is woken may look at the hub at once.
         drop(inner);
+        woken.into_iter().for_each(Waker::wake);
         self.changed.notify_all();
         result
     }
@@ -64,11 +64,12 @@ impl Shared {
 
     /// Advances or sets the clock: everything that waits for a time looks again.
     pub(crate) fn turn_clock(&self, f: impl FnOnce(&mut Clock)) {
-        {
+        let wakers: Vec<Waker> = {
             let mut inner = self.lock();
             f(&mut inner.clock);
-            inner.wakers.values().for_each(|waker| waker.notify_one());
-        }
+            inner.wakers.values().cloned().collect()
+        };
+        wakers.into_iter().for_each(Waker::wake);
         self.change(|_, _| {});
         self.deadline.notify_one();
     }
@@ -92,12 +93,15 @@ impl Shared {
         }
     }
 
-    pub(crate) fn register(&self, connection: ConnectionId, waker: Arc<Notify>) {
+    /// Says whom to wake when the hub has something for this connection.
+    pub(crate) fn register(&self, connection: ConnectionId, waker: Waker) {
         self.lock().wakers.insert(connection, waker);
     }
 
     pub(crate) fn unregister(&self, connection: ConnectionId) {
-        self.lock().wakers.remove(&connection);
+        let waker = self.lock().wakers.remove(&connection);
+        // Dropping it may run code that is not ours: not under the lock.
+        drop(waker);
     }
 
     /// Waits until the hub's next deadline is another one.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iothub-emulator"));
@@ -80,10 +80,11 @@ impl Drop for Running {
 }
 
 #[test]
-fn the_ready_line_names_address_certificate_and_devices_and_the_hub_serves() {
+fn the_ready_line_names_address_certificate_devices_and_modules_and_the_hub_serves() {
     let ca = File::new("ca.pem");
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let seed = File::with("seed.json", &format!(r#"{{"devices": [{{"id": "d", "primary_key": "{key}"}}]}}"#));
+    let device = json!({"id": "d", "primary_key": key, "modules": [{"id": "m", "primary_key": key}]});
+    let seed = File::with("seed.json", &json!({"devices": [device]}).to_string());
     let flags = [
         "--mqtt=127.0.0.1:0",
         "--amqp=127.0.0.1:0",
@@ -96,10 +97,13 @@ fn the_ready_line_names_address_certificate_and_devices_and_the_hub_serves() {
     ];
     let running = Running::start(&flags);
     assert_eq!(running.ready["ready"], true);
-    assert_eq!(running.ready["host_names"], serde_json::json!(["hub.localtest"]));
+    assert_eq!(running.ready["host_names"], json!(["hub.localtest"]));
     assert_eq!(running.ready["ca"], ca.path());
-    let connection_string = format!("HostName=hub.localtest;DeviceId=d;SharedAccessKey={key}");
-    assert_eq!(running.ready["devices"], serde_json::json!([{ "id": "d", "connection_string": connection_string }]));
+    let device = format!("HostName=hub.localtest;DeviceId=d;SharedAccessKey={key}");
+    let module = format!("HostName=hub.localtest;DeviceId=d;ModuleId=m;SharedAccessKey={key}");
+    let modules = json!([{ "id": "m", "connection_string": module }]);
+    let expected = json!([{ "id": "d", "connection_string": device, "modules": modules }]);
+    assert_eq!(running.ready["devices"], expected);
     assert!(std::fs::read_to_string(&ca.0).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
     let address: SocketAddr = running.ready["mqtt"].as_str().unwrap().parse().unwrap();
     assert!(address.ip().is_loopback());
@@ -120,6 +124,7 @@ fn a_bad_flag_or_seed_ends_it_with_2_and_a_text_that_names_it() {
     for (flags, part) in [
         (&["--mqtt", "here"][..], "--mqtt"),
         (&["--host-name", "a b", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "--host-name"),
+        (&["--gateway-name", "a b", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "--gateway-name"),
         (&["--nothing"], "--nothing"),
         (&["--seed", "/nonexistent/seed.json"], "--seed"),
         (&["--seed", seed.path(), "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "devices[0]"),
@@ -145,7 +150,7 @@ fn a_port_that_is_taken_ends_it_with_1_and_names_it() {
 fn help_and_version_go_to_stdout() {
     let (code, help, _) = outcome(&["--help"]);
     assert_eq!(code, Some(0));
-    for flag in ["--mqtt", "--host-name", "--ca", "--seed", "protect nothing else"] {
+    for flag in ["--mqtt", "--host-name", "--gateway-name", "--ca", "--seed", "protect nothing else"] {
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(flag), "{flag}");
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use iothub_core::{ConnectionError, Now, Readiness};
+use iothub_core::{ClientCertificate, ConnectionError, CreateError, Now, Readiness};
 
-use crate::Stream;
+use crate::{Stream, TcpKeepAlive};
 
 /// Opens connections to one host and port, a slice at a time.
 ///
@@ -28,6 +28,25 @@ pub trait Connect: Send {
     /// Limits each stage of the attempts that start after this, by itself; call it between attempts. A connection that
     /// has no stages to limit need not do anything.
     fn set_timeout(&mut self, _timeout: Duration) {}
+
+    /// Sets the TCP keep-alive of the connections that are made after this. A connection without TCP ignores it.
+    fn set_tcp_keep_alive(&mut self, _keep_alive: TcpKeepAlive) {}
+
+    /// Shows another certificate from the next attempt on; `None` shows none.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Certificate`] for one that cannot be used, and for any if the connection has no TLS; what was
+    /// shown before stays.
+    fn set_certificate(&mut self, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        match certificate {
+            None => Ok(()),
+            Some(_) => Err(CreateError::Certificate {
+                what: "certificate",
+                detail: "this connection has no TLS to show it in".to_owned(),
+            }),
+        }
+    }
 
     /// Starts an attempt; one that is under way is dropped first.
     fn start(&mut self, now: Now);

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use iothub_core::{ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness};
+use iothub_core::{
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness,
+};
 use rustls_pki_types::ServerName;
 
 use self::failure::Failure;
@@ -19,7 +21,7 @@ use crate::resolve::SystemResolver;
 use crate::stream::Layer;
 use crate::tcp::Socket;
 use crate::tls::{self, HandshakeFailure, TlsSession, VerificationClock};
-use crate::{Connect, Resolve, Stream};
+use crate::{Connect, Resolve, Stream, TcpKeepAlive};
 
 /// Opens TLS connections to an [`Endpoint`].
 ///
@@ -52,6 +54,7 @@ pub struct Connector {
     literal: Option<IpAddr>,
     server_name: ServerName<'static>,
     timeout: Duration,
+    keep_alive: TcpKeepAlive,
     resolver: Box<dyn Resolve>,
     waker: Waker,
     config: Arc<rustls::ClientConfig>,
@@ -121,6 +124,7 @@ impl Connector {
             literal: host.parse().ok(),
             server_name: tls::server_name(host)?,
             timeout,
+            keep_alive: TcpKeepAlive::default(),
             resolver: resolver.unwrap_or_else(|| Box::new(SystemResolver::new())),
             waker: Waker::noop().clone(),
             config: tls::client_config(&endpoint.trust, endpoint.certificate.as_ref(), &clock)?,
@@ -163,7 +167,7 @@ impl Connector {
     fn next_address(&self, mut others: Others, now: Now) -> Step {
         while let Some(address) = others.addresses.next() {
             tracing::debug!(host = %self.host, %address, "connecting");
-            match Socket::connect(address) {
+            match Socket::connect(address, &self.keep_alive) {
                 Ok(socket) => {
                     return Step::Go(Stage::Tcp { socket, address, others, deadline: self.deadline(now) });
                 }
@@ -254,6 +258,15 @@ impl Connect for Connector {
 
     fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    fn set_tcp_keep_alive(&mut self, keep_alive: TcpKeepAlive) {
+        self.keep_alive = keep_alive;
+    }
+
+    fn set_certificate(&mut self, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        self.config = tls::with_certificate(&self.config, certificate)?;
+        Ok(())
     }
 
     fn start(&mut self, now: Now) {

@@ -24,3 +24,4 @@ pub use connector::Connector;
 pub use platform::SystemPlatform;
 pub use resolve::Resolve;
 pub use stream::Stream;
+pub use tcp::TcpKeepAlive;

@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use iothub_core::Readiness;
+use rustix::net::sockopt;
 
 use crate::stream::Layer;
 
@@ -15,6 +17,38 @@ const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most bytes that a layer holds for a socket that does not take them.
 pub(crate) const UNSENT_LIMIT: usize = 64 * 1024;
 
+/// Whether and how the operating system probes an idle TCP connection; `None` leaves it to the system.
+///
+/// The system reckons in whole seconds, on Linux from 1 to 32767; a fraction counts as a whole second. What it refuses
+/// fails the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpKeepAlive {
+    /// Whether it probes at all (`SO_KEEPALIVE`).
+    #[doc(alias = "tcp_keepalive")]
+    pub enabled: Option<bool>,
+    /// How long the connection must be idle before the first probe (`TCP_KEEPIDLE`).
+    #[doc(alias = "tcp_keepalive_time")]
+    pub time: Option<Duration>,
+    /// How long it waits between two probes (`TCP_KEEPINTVL`).
+    #[doc(alias = "tcp_keepalive_interval")]
+    pub interval: Option<Duration>,
+}
+
+impl TcpKeepAlive {
+    fn apply(&self, socket: &TcpStream) -> io::Result<()> {
+        if let Some(enabled) = self.enabled {
+            sockopt::set_socket_keepalive(socket, enabled)?;
+        }
+        if let Some(time) = self.time {
+            sockopt::set_tcp_keepidle(socket, time)?;
+        }
+        if let Some(interval) = self.interval {
+            sockopt::set_tcp_keepintvl(socket, interval)?;
+        }
+        Ok(())
+    }
+}
+
 /// A non-blocking socket that shuts down when dropped, whoever else holds its descriptor.
 pub(crate) struct Socket {
     stream: Arc<TcpStream>,
@@ -22,9 +56,11 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Begins to connect. An error here means that the operating system did not even try, or was refused at once.
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn connect(address: SocketAddr, keep_alive: &TcpKeepAlive) -> io::Result<Self> {
         // The standard library can only connect blocking.
         let stream = TcpStream::from(mio::net::TcpStream::connect(address)?);
+        let refused = |error: io::Error| io::Error::new(error.kind(), format!("setting its keep-alive: {error}"));
+        keep_alive.apply(&stream).map_err(refused)?;
         Ok(Self { stream: Arc::new(stream) })
     }
 

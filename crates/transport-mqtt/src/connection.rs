@@ -8,7 +8,7 @@ mod submitted;
 use std::ops::Range;
 use std::time::Instant;
 
-use iothub_core::{ConnectStage, ConnectionErrorKind, Now, OpError, OpId, Readiness, Reply, TransportEvent};
+use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Now, OpError, OpId, Readiness, Reply, TransportEvent};
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
 
 use self::submitted::Waiting;
@@ -127,10 +127,8 @@ impl Connection {
                 Err(()) => tracing::debug!(packet_id = id, "PUBACK of nothing that is in flight is ignored"),
             },
             Incoming::SubAck { id, granted } => {
-                for feature in kept.subscriptions.subscribed(id, &granted, &mut kept.ids)? {
-                    let detail = "the hub answered the subscription with failure (0x80)".to_owned();
-                    kept.events.push_back(TransportEvent::SubscriptionRefused { feature, detail });
-                }
+                let refused = kept.subscriptions.subscribed(id, &granted, &mut kept.ids)?;
+                kept.events.extend(refusals(refused, "the hub answered the subscription with failure (0x80)"));
                 self.reconcile(kept, now);
             }
             Incoming::UnsubAck { id } => {
@@ -182,8 +180,10 @@ impl Connection {
 
     /// Brings the hub's subscriptions closer to what is wanted.
     pub(crate) fn reconcile(&mut self, kept: &mut Kept, now: Instant) {
-        let Kept { subscriptions, device, ids, events, .. } = kept;
-        events.extend(subscriptions.reconcile(&device.topics, ids, self.wire.outgoing(), now));
+        let Kept { subscriptions, names, ids, events, .. } = kept;
+        let impossible = subscriptions.give_up_impossible(&names.topics);
+        events.extend(refusals(impossible, "devices have no inputs, and modules no cloud-to-device messages"));
+        events.extend(subscriptions.reconcile(&names.topics, ids, self.wire.outgoing(), now));
     }
 
     fn put_puback(&mut self, packet_id: u16) -> Range<u64> {
@@ -250,4 +250,8 @@ impl Connection {
 
 fn acknowledged(id: OpId) -> TransportEvent {
     TransportEvent::Done { id, result: Ok(Reply::Ack) }
+}
+
+fn refusals(features: Vec<Feature>, detail: &str) -> impl Iterator<Item = TransportEvent> {
+    features.into_iter().map(|feature| TransportEvent::SubscriptionRefused { feature, detail: detail.to_owned() })
 }

@@ -9,20 +9,20 @@
 //!
 //! - `provider`, `options`: what can be set; `transport`: the engine's contract
 //! - `session`, `handshake`, `connection`: the states, from opening to closing
-//! - `wire`, `codec`, `outgoing`: bytes and packets; `topic`, `hub_topic`, `encoding`, `device`: names and properties
+//! - `wire`, `codec`, `outgoing`: bytes and packets; `topic`, `hub_topic`, `encoding`, `names`: names and properties
 //! - `telemetry`, `packet_ids`: messages in flight; `settlements`: received messages; `twin`: requests; `methods`: calls;
 //!   `leaving`: what of each has not left yet
 //! - `subscriptions`, `keep_alive`
 
 mod codec;
 mod connection;
-mod device;
 mod encoding;
 mod handshake;
 mod hub_topic;
 mod keep_alive;
 mod leaving;
 mod methods;
+mod names;
 mod options;
 mod outgoing;
 mod packet_ids;
@@ -32,6 +32,8 @@ mod settlements;
 mod subscriptions;
 mod telemetry;
 mod topic;
+#[cfg(test)]
+mod topic_properties;
 mod transport;
 mod twin;
 mod wire;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use iothub_core::{CreateError, OptionError, TransportOption};
+use iothub_net::TcpKeepAlive;
 
 use crate::packet_ids::PacketIds;
 
@@ -11,11 +12,13 @@ const CONTROL_IDS: usize = 535;
 
 const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 1177";
 const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
+const TCP_KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 32767";
 
 /// The settings of an MQTT session, for transports that run it over a connection of their own.
 ///
 /// `Default` gives the documented defaults; [`MqttTransport::new`](crate::MqttTransport::new) checks the ranges. The
-/// keep-alive interval and the connect time-out can be changed later by a [`TransportOption`], for the next connection.
+/// keep-alive interval, the connect time-out and TCP's keep-alive can be changed later by a [`TransportOption`], for the
+/// next connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -34,11 +37,21 @@ pub struct SessionOptions {
     /// 1,000 messages a second, ten times what one S1 unit takes (quotas), and a lost connection makes the client
     /// repeat no more than these. Raise it for a distant hub and a program that calls `do_work` seldom.
     pub max_in_flight: usize,
+    /// Whether and how the operating system probes an idle connection, if it is one over TCP.
+    ///
+    /// Times are whole seconds, 1 to 32,767 (what Linux takes); default: all is left to the system. The client's own
+    /// keep-alive is what notices a dead connection; this helps where something between drops one that is idle for less.
+    pub tcp_keep_alive: TcpKeepAlive,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { keep_alive: Duration::from_secs(240), connect_timeout: Duration::from_secs(30), max_in_flight: 100 }
+        Self {
+            keep_alive: Duration::from_secs(240),
+            connect_timeout: Duration::from_secs(30),
+            max_in_flight: 100,
+            tcp_keep_alive: TcpKeepAlive::default(),
+        }
     }
 }
 
@@ -60,6 +73,12 @@ impl SessionOptions {
         if !(1..=PacketIds::ALL - CONTROL_IDS).contains(&self.max_in_flight) {
             return error("max_in_flight", self.max_in_flight.to_string(), "from 1 to 65000");
         }
+        let TcpKeepAlive { time, interval, .. } = self.tcp_keep_alive;
+        for (option, value) in [("tcp_keepalive_time", time), ("tcp_keepalive_interval", interval)] {
+            if let Some(value) = value.filter(|&value| !is_tcp_keep_alive(value)) {
+                return error(option, format!("{value:?}"), TCP_KEEP_ALIVE_RANGE);
+            }
+        }
         Ok(())
     }
 
@@ -73,6 +92,16 @@ impl SessionOptions {
             TransportOption::KeepAlive(interval) => return error(interval, KEEP_ALIVE_RANGE),
             TransportOption::ConnectTimeout(timeout) if is_connect_timeout(timeout) => self.connect_timeout = timeout,
             TransportOption::ConnectTimeout(timeout) => return error(timeout, CONNECT_TIMEOUT_RANGE),
+            TransportOption::TcpKeepAlive(enabled) => self.tcp_keep_alive.enabled = Some(enabled),
+            TransportOption::TcpKeepAliveTime(time) if is_tcp_keep_alive(time) => {
+                self.tcp_keep_alive.time = Some(time);
+            }
+            TransportOption::TcpKeepAliveInterval(time) if is_tcp_keep_alive(time) => {
+                self.tcp_keep_alive.interval = Some(time);
+            }
+            TransportOption::TcpKeepAliveTime(time) | TransportOption::TcpKeepAliveInterval(time) => {
+                return error(time, TCP_KEEP_ALIVE_RANGE);
+            }
             _ => return Err(OptionError::NotOfTransport { option: option.name(), transport }),
         }
         Ok(())
@@ -80,7 +109,16 @@ impl SessionOptions {
 }
 
 fn is_keep_alive(interval: Duration) -> bool {
-    (1..=1177).contains(&interval.as_secs()) && interval.subsec_nanos() == 0
+    is_whole_within(interval, 1177)
+}
+
+fn is_tcp_keep_alive(time: Duration) -> bool {
+    is_whole_within(time, 32_767)
+}
+
+/// Whether it is a whole number of seconds from 1 to this one.
+fn is_whole_within(time: Duration, last: u64) -> bool {
+    (1..=last).contains(&time.as_secs()) && time.subsec_nanos() == 0
 }
 
 fn is_connect_timeout(timeout: Duration) -> bool {
@@ -115,6 +153,13 @@ mod tests {
         }
         for limit in [0, 65_001] {
             assert!(refused(|o| o.max_in_flight = limit).unwrap().contains("max_in_flight"));
+        }
+        let secs = |secs| Some(Duration::from_secs(secs));
+        assert_eq!(refused(|o| o.tcp_keep_alive.time = secs(32_767)), None);
+        assert_eq!(refused(|o| o.tcp_keep_alive.interval = secs(1)), None);
+        for wrong in [secs(0), secs(32_768), Some(Duration::from_millis(1500))] {
+            assert!(refused(|o| o.tcp_keep_alive.time = wrong).unwrap().contains("tcp_keepalive_time"));
+            assert!(refused(|o| o.tcp_keep_alive.interval = wrong).unwrap().contains("tcp_keepalive_interval"));
         }
     }
 }

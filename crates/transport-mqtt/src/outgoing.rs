@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn publish_is_exact_and_marks_a_repetition() {
-        let topics = Topics::new("d");
+        let topics = Topics::new("d", None);
         let message = Message::new("hi").with_property("a", "1").unwrap();
         let mut out = BytesMut::new();
         publish(&topics, &message, topics.telemetry_len(&message), 0x0102, false, &mut out);

@@ -1,4 +1,4 @@
-//! The session of one device: its states, and the transitions between them.
+//! The session of one device or module: its states, and the transitions between them.
 //!
 //! ```text
 //! Idle -> Opening -> AwaitingConnack -> Connected -> Closing -> Idle
@@ -19,13 +19,14 @@ use iothub_net::Connect;
 use zeroize::Zeroizing;
 
 use crate::connection::Connection;
-use crate::device::Device;
 use crate::handshake::{Handshake, Progress};
+use crate::names::Names;
 use crate::options::SessionOptions;
 use crate::outgoing;
 use crate::packet_ids::PacketIds;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::Telemetry;
+use crate::topic::Topics;
 use crate::twin::Kind;
 
 /// How long a disconnect may take to get its last bytes out.
@@ -38,7 +39,7 @@ enum State {
     Opening { connect: Zeroizing<Vec<u8>> },
     /// The stream is open.
     AwaitingConnack(Box<Handshake>),
-    /// The hub has accepted the device.
+    /// The hub has accepted the client.
     Connected(Box<Connection>),
     /// DISCONNECT is on its way out.
     Closing { connection: Box<Connection>, until: Instant },
@@ -47,10 +48,10 @@ enum State {
 /// What a session keeps from one connection to the next.
 pub(crate) struct Kept {
     /// The transport's name, for errors.
-    pub(crate) name: &'static str,
+    pub(crate) transport: &'static str,
     /// As they were when the connection was begun.
     pub(crate) options: SessionOptions,
-    pub(crate) device: Device,
+    pub(crate) names: Names,
     pub(crate) ids: PacketIds,
     pub(crate) telemetry: Telemetry,
     pub(crate) subscriptions: Subscriptions,
@@ -67,11 +68,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(name: &'static str, options: SessionOptions, device: Device) -> Self {
+    pub(crate) fn new(transport: &'static str, options: SessionOptions, names: Names) -> Self {
         let kept = Kept {
-            name,
-            device,
-            ids: PacketIds::new(),
+            transport,
+            names,
+            ids: PacketIds::default(),
             telemetry: Telemetry::new(options.max_in_flight),
             subscriptions: Subscriptions::new(),
             events: VecDeque::new(),
@@ -80,8 +81,8 @@ impl Session {
         Self { kept, state: State::Idle, generation: 0, now: None }
     }
 
-    pub(crate) fn device(&self) -> &Device {
-        &self.kept.device
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.kept.names.topics
     }
 
     /// Starts to connect with the options of now; whatever was before ends.
@@ -100,12 +101,13 @@ impl Session {
             let kind = ConnectionErrorKind::TokenTooLong { length, limit: outgoing::MAX_STRING };
             return self.down(at_peer(connect, kind));
         }
-        let device = &self.kept.device;
+        let Names { client_id, user_name, .. } = &self.kept.names;
         let token = token.map(Secret::new);
         let keep_alive = self.kept.options.keep_alive_secs();
-        let packet = outgoing::connect(&device.client_id, &device.user_name, token.as_ref(), keep_alive);
-        tracing::debug!(host = %connect.host(), port = connect.port(), device = device.client_id, "connecting");
+        let packet = outgoing::connect(client_id, user_name, token.as_ref(), keep_alive);
+        tracing::debug!(host = %connect.host(), port = connect.port(), client = client_id, "connecting");
         connect.set_timeout(options.connect_timeout);
+        connect.set_tcp_keep_alive(options.tcp_keep_alive);
         connect.start(now);
         self.state = State::Opening { connect: packet };
     }
@@ -215,7 +217,7 @@ impl Session {
         self.kept.events.push_back(TransportEvent::Down(error));
     }
 
-    /// Says what the device wants to receive.
+    /// Says what the client wants to receive.
     pub(crate) fn subscribe(&mut self, wanted: &[Feature]) {
         self.kept.subscriptions.want(wanted);
         if let (State::Connected(connection), Some(now)) = (&mut self.state, self.now) {

@@ -1,4 +1,4 @@
-//! Cloud-to-device messages that await their PUBACK, in the order in which they came.
+//! Messages to the device or to the module's inputs that await their PUBACK, in the order in which they came.
 //!
 //! MQTT knows one answer to a message, the PUBACK, and wants PUBACKs in the order of arrival (3.1.1, 4.6). So:
 //!
@@ -19,7 +19,7 @@ use iothub_core::{ConnectionErrorKind, OpId};
 use crate::leaving::Leaving;
 
 /// How many messages may await their PUBACK: the hub queues at most 50 for a device (quotas), so a hub that keeps to
-/// its own limit never exceeds this.
+/// its own limit never exceeds this. Edge has 10 under way for a client (`MaxPendingOutboundMessages`).
 pub(crate) const MAX_OUTSTANDING: usize = 50;
 
 /// How long an acknowledgement may be held by an undecided message: as long as the hub locks a message (60 s, fixed).

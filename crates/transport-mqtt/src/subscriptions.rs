@@ -1,12 +1,12 @@
-//! What the device wants to receive, reconciled with what the hub has granted.
+//! What the client wants to receive, reconciled with what the hub has granted.
 //!
 //! One packet at a time: a SUBSCRIBE with every filter that is missing, then an UNSUBSCRIBE with every one that is too
 //! many. On each connection everything is subscribed anew, whether or not the hub kept the session. What the
 //! application gave up while offline is unsubscribed on the next connection; filters that an earlier run of the
 //! program left in the session are not touched, for without them the hub drops what it has queued.
 //!
-//! Cloud-to-device messages are asked for at QoS 1, because the acknowledgement is what settles them. Twin and methods
-//! are asked for at QoS 0, as by the C and Node SDKs: nothing of theirs is worth a repetition, since an answer or a call
+//! Messages to the device or the module's inputs are asked for at QoS 1, because the acknowledgement is what settles them.
+//! Twin and methods are asked for at QoS 0, as by the C and Node SDKs: nothing of theirs is worth a repetition, since an answer or a call
 //! means nothing on the next connection and the twin is fetched anew there. At QoS 1 a hub could queue them in the
 //! session, and their acknowledgements, which go at once, would pass those of undecided messages: MQTT 3.1.1 (4.6) has
 //! no place for that, and some hubs ignore an acknowledgement out of order. A hub that sends them at QoS 1 all the same
@@ -26,7 +26,7 @@ use crate::topic::Topics;
 
 /// What can be subscribed to, in the order in which it is.
 pub(crate) const FEATURES: &[Feature] =
-    &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
+    &[Feature::CloudToDevice, Feature::Inputs, Feature::Twin, Feature::DesiredProperties, Feature::Methods];
 
 /// How a feature stands on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Subscriptions {
 
     /// Sets what is wanted; [`reconcile`](Self::reconcile) acts on it.
     pub(crate) fn want(&mut self, features: &[Feature]) {
-        // The engine asks for nothing that the capabilities do not list; no filter could be made for it.
+        // The engine asks for nothing that the capabilities do not list.
         self.wanted = FEATURES.iter().filter(|feature| features.contains(feature)).copied().collect();
         // Asked for again later, it is subscribed again.
         self.answered.retain(|feature| self.wanted.contains(feature));
@@ -102,6 +102,14 @@ impl Subscriptions {
         }
         self.answered.clear();
         self.ready = false;
+    }
+
+    /// Gives up what is wanted and does not exist for such a client, as if the hub had refused it on this connection.
+    pub(crate) fn give_up_impossible(&mut self, topics: &Topics) -> Vec<Feature> {
+        let mut impossible = without(&self.wanted, &self.answered);
+        impossible.retain(|&feature| filter(feature, topics).is_none());
+        self.answered.extend(&impossible);
+        impossible
     }
 
     /// Sends the next packet that brings the hub closer to what is wanted, unless one is under way. Returns `Ready`
@@ -222,15 +230,14 @@ fn without(features: &[Feature], others: &[Feature]) -> Vec<Feature> {
     features.iter().filter(|feature| !others.contains(feature)).copied().collect()
 }
 
-/// The topic filter under which a feature's messages come, and the quality of service to ask for; one for each of
-/// [`FEATURES`].
+/// The topic filter under which a feature's messages come, and the quality of service to ask for; `None` for what does not
+/// exist for such a client.
 fn filter(feature: Feature, topics: &Topics) -> Option<(String, QoS)> {
     match feature {
-        Feature::CloudToDevice => Some((topics.cloud_to_device_filter(), QoS::AtLeastOnce)),
         Feature::Twin => Some((hub_topic::TWIN_FILTER.to_owned(), QoS::AtMostOnce)),
         Feature::DesiredProperties => Some((hub_topic::DESIRED_FILTER.to_owned(), QoS::AtMostOnce)),
         Feature::Methods => Some((hub_topic::METHODS_FILTER.to_owned(), QoS::AtMostOnce)),
-        _ => None,
+        _ => topics.filter(feature).map(|filter| (filter, QoS::AtLeastOnce)),
     }
 }
 
@@ -240,9 +247,9 @@ mod tests {
 
     #[test]
     fn identifiers_are_free_again_after_the_answer_or_the_end_of_the_connection() {
-        let (mut ids, mut out) = (PacketIds::new(), BytesMut::new());
+        let (mut ids, mut out) = (PacketIds::default(), BytesMut::new());
         let mut subscriptions = Subscriptions::new();
-        let topics = Topics::new("dev-1");
+        let topics = Topics::new("dev-1", None);
         let now = Instant::now();
         let mut next = |subscriptions: &mut Subscriptions, ids: &mut PacketIds| {
             out.clear();

@@ -202,7 +202,7 @@ mod tests {
 
     impl Bench {
         fn new(limit: usize) -> Self {
-            Self { telemetry: Telemetry::new(limit), ids: PacketIds::new(), place: 0, start: Instant::now() }
+            Self { telemetry: Telemetry::new(limit), ids: PacketIds::default(), place: 0, start: Instant::now() }
         }
 
         fn at(&self, secs: u64) -> Instant {

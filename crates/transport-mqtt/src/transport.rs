@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use iothub_core::{
-    Capabilities, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness, Registration,
-    Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported, limits,
+    Capabilities, ClientCertificate, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness,
+    Registration, Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported, limits,
 };
 use iothub_net::Connect;
 
-use crate::device::Device;
+use crate::names::Names;
 use crate::options::SessionOptions;
 use crate::session::Session;
 use crate::subscriptions::FEATURES;
@@ -18,7 +18,7 @@ use crate::twin::Kind;
 
 /// An MQTT 3.1.1 session with an IoT hub, over whatever a [`Connect`] opens.
 ///
-/// It carries one device: an MQTT connection has one client identifier. [`Mqtt`](crate::Mqtt) makes one over TLS; a
+/// It carries one device or module: an MQTT connection has one client identifier. [`Mqtt`](crate::Mqtt) makes one over TLS; a
 /// transport that tunnels MQTT makes one over its own [`Connect`].
 ///
 /// What its outcomes mean:
@@ -33,7 +33,7 @@ use crate::twin::Kind;
 /// - The answer to a method is done when it has left the client, and [stale](OpError::Stale) when the connection ended
 ///   first. At most 1,000 calls may be unanswered; more are answered 429.
 ///
-/// A method's name is handed up as it stands in the topic, without decoding. Answers to nothing, repetitions of a call
+/// Names of methods and inputs are handed up as they stand in the topic, without decoding. Answers to nothing, repetitions of a call
 /// that is unanswered, and what is malformed under `$iothub/` are ignored.
 ///
 /// Its own copies are bounded: 256 KiB and one packet for each of telemetry, twin requests and answers to methods on the
@@ -76,11 +76,11 @@ impl MqttTransport {
         if size > limit {
             return Err(Unsupported::MessageTooLarge { size, limit });
         }
-        if topic::without_key(message).is_some() {
+        if topic::without_form(message).is_some() {
             let property = "a system property that is newer than this transport";
             return Err(Unsupported::Property { property, transport: self.capabilities.name });
         }
-        let length = self.registered.as_ref().map_or(0, |(_, session)| session.device().topics.telemetry_len(message));
+        let length = self.registered.as_ref().map_or(0, |(_, session)| session.topics().telemetry_len(message));
         if length > topic::MAX_TOPIC {
             return Err(Unsupported::TopicTooLong { length, limit: topic::MAX_TOPIC });
         }
@@ -115,14 +115,23 @@ impl Transport for MqttTransport {
         self.options.set(option, self.capabilities.name)
     }
 
-    fn register(&mut self, device: Registration) -> Result<Slot, CreateError> {
+    fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let transport = self.capabilities.name;
+        match self.session(slot) {
+            Some((_, connect)) => connect.set_certificate(certificate),
+            None => Err(CreateError::Register { transport, detail: "nothing is registered under its slot".to_owned() }),
+        }
+    }
+
+    fn register(&mut self, client: Registration) -> Result<Slot, CreateError> {
         let transport = self.capabilities.name;
         if self.registered.is_some() {
-            let detail = "a device is registered already, and an MQTT connection carries one: create another client";
+            let detail =
+                "a device or module is registered already, and an MQTT connection carries one: create another client";
             return Err(CreateError::Register { transport, detail: detail.to_owned() });
         }
-        let names = Device::new(&device, transport)?;
-        self.connect.set_waker(&device.waker);
+        let names = Names::new(&client, transport)?;
+        self.connect.set_waker(&client.waker);
         let slot = Slot(self.next_slot);
         self.next_slot = self.next_slot.wrapping_add(1);
         self.registered = Some((slot, Session::new(transport, self.options.clone(), names)));

@@ -11,8 +11,9 @@ use iothub_net::Stream;
 
 use crate::codec::{self, Incoming};
 
-/// How much is taken from the stream at once: a TLS record.
-const READ_CHUNK: usize = 16 * 1024;
+/// How much is taken from the stream at once. It is on the stack, so that an idle client holds no buffer, and small, so
+/// that a look which finds nothing costs little; TLS has the rest of its record in memory.
+const READ_CHUNK: usize = 2 * 1024;
 
 /// What a read brought.
 pub(crate) enum Received {
@@ -27,7 +28,6 @@ pub(crate) enum Received {
 pub(crate) struct Wire {
     stream: Stream,
     incoming: BytesMut,
-    chunk: Box<[u8]>,
     outgoing: BytesMut,
     /// How many bytes the stream has accepted since it was opened.
     written: u64,
@@ -43,7 +43,6 @@ impl Wire {
         Self {
             stream,
             incoming: BytesMut::new(),
-            chunk: vec![0; READ_CHUNK].into_boxed_slice(),
             outgoing: BytesMut::new(),
             written: 0,
             flushed: 0,
@@ -150,21 +149,22 @@ impl Wire {
 
     /// Reads one chunk into the buffer.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
-        let received = self.read()?;
+        let mut chunk = [0; READ_CHUNK];
+        let received = self.read(&mut chunk)?;
         if let Received::Bytes(count) = received {
-            self.incoming.extend_from_slice(&self.chunk[..count]);
+            self.incoming.extend_from_slice(&chunk[..count]);
         }
         Ok(received)
     }
 
     /// Reads one chunk and throws it away.
     pub(crate) fn discard(&mut self) -> io::Result<Received> {
-        self.read()
+        self.read(&mut [0; READ_CHUNK])
     }
 
-    fn read(&mut self) -> io::Result<Received> {
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<Received> {
         loop {
-            return match self.stream.read(&mut self.chunk) {
+            return match self.stream.read(chunk) {
                 Ok(0) => Ok(Received::End),
                 Ok(count) => Ok(Received::Bytes(count)),
                 Err(error) => match error.kind() {

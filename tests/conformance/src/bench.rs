@@ -3,8 +3,11 @@
 use std::ops::Deref;
 use std::time::{Duration, SystemTime};
 
-use iothub_core::{ClientBuilder, Device, DeviceClient, Disposition, Endpoint, RetryConfig, Trust};
-use iothub_emulator::{Config, Emulator, Fault, Hub};
+use iothub_core::{
+    Capabilities, ClientBuilder, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module, ModuleClient,
+    Provider, RetryConfig, Trust,
+};
+use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
 use crate::clock::Clock;
 use crate::program::Program;
@@ -48,7 +51,10 @@ impl<'a> Bench<'a> {
 
     /// The hub's port is not the standard one, so the connection string names it, as for a gateway.
     pub(crate) fn reachable(&self, connection_string: &str) -> String {
-        format!("{connection_string};GatewayHostName={}:{}", self.host_name(), self.port())
+        match self.subject.address(self) {
+            Some(address) => format!("{connection_string};GatewayHostName={}:{}", self.host_name(), address.port()),
+            None => connection_string.to_owned(),
+        }
     }
 
     /// A handle of the hub, for a program.
@@ -57,7 +63,12 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.subject.address(self).port()
+        self.subject.address(self).expect("a behaviour about addresses is for transports that have them").port()
+    }
+
+    /// The transport under test, for this hub.
+    pub(crate) fn provider(&self, settings: &Settings) -> Box<dyn Provider> {
+        self.subject.provider(self, settings)
     }
 
     /// A program that runs as the device; nothing is on the wire yet.
@@ -72,8 +83,8 @@ impl<'a> Bench<'a> {
         options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
     ) -> Program {
         let builder = options(self.builder(&self.connection_string));
-        let client = builder.build(&*self.subject.provider(&settings)).expect("the client's options are in order");
-        Program::new(client, self.hub())
+        let client = builder.build(&*self.provider(&settings)).expect("the client's options are in order");
+        Program::new(client, self.hub(), DEVICE.into())
     }
 
     /// A program whose clock can be moved, with options of the client.
@@ -82,26 +93,53 @@ impl<'a> Bench<'a> {
         options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
     ) -> (Program, Clock) {
         let clock = Clock::default();
-        let platform = self.subject.provider(&Settings::default()).platform().expect("a platform");
+        let platform = self.provider(&Settings::default()).platform().expect("a platform");
         let program = self.start_with(Settings::default(), |builder| options(builder).platform(clock.of(platform)));
         (program, clock)
     }
 
-    /// A client's options: the hub's certificate is trusted, and retries are as quick as they may be, and exact.
+    /// A program that runs as a module of the device, which the hub has already; nothing is on the wire yet.
+    pub(crate) fn start_module(&self, module: &'static str) -> Program<Module> {
+        let identity = self.module(DEVICE, module).expect("the module is registered");
+        let builder = ModuleClient::builder(&self.reachable(identity.connection_string()));
+        self.run(self.options(builder), (DEVICE, module).into())
+    }
+
+    /// A program with these options of the client.
+    pub(crate) fn run<K: Face>(&self, builder: ClientBuilder<K>, who: Who<'static>) -> Program<K> {
+        let client = builder.build(&*self.provider(&Settings::default()));
+        Program::new(client.expect("the client's options are in order"), self.hub(), who)
+    }
+
+    /// A client's options for this connection string.
     pub(crate) fn builder(&self, connection_string: &str) -> ClientBuilder<Device> {
+        self.options(DeviceClient::builder(connection_string))
+    }
+
+    /// The hub's certificate is trusted, and retries are as quick as they may be, and exact.
+    pub(crate) fn options<K: Face>(&self, builder: ClientBuilder<K>) -> ClientBuilder<K> {
         let retry = RetryConfig::default()
             .with_initial_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_millis(400))
             .with_jitter(0.0);
-        DeviceClient::builder(connection_string).trusted_certs(self.ca_pem()).retry_policy(retry)
+        builder.trusted_certs(self.ca_pem()).retry_policy(retry)
     }
 
     /// Whether the transport has this answer to a message.
     pub(crate) fn can(&self, disposition: Disposition) -> bool {
+        self.capabilities().dispositions.contains(&disposition)
+    }
+
+    /// Whether the transport has this feature: without it, the behaviour does not apply.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.capabilities().features.contains(&feature)
+    }
+
+    fn capabilities(&self) -> Capabilities {
         let mut endpoint = Endpoint::new(self.host_name());
         endpoint.trust = Trust::Pem(self.ca_pem());
-        let transport = self.subject.provider(&Settings::default()).transport(&endpoint).expect("a transport");
-        transport.capabilities().dispositions.contains(&disposition)
+        let transport = self.provider(&Settings::default()).transport(&endpoint).expect("a transport");
+        transport.capabilities().clone()
     }
 
     /// Injects the fault. `false` if it cannot happen on this transport: then the behaviour does not apply.
@@ -109,6 +147,15 @@ impl<'a> Bench<'a> {
         let applies = self.subject.knows(&fault);
         if applies {
             self.inject(fault);
+        }
+        applies
+    }
+
+    /// The same for one connection among several.
+    pub(crate) fn can_inject_for(&self, who: (&str, &str), fault: Fault) -> bool {
+        let applies = self.subject.knows(&fault);
+        if applies {
+            self.inject_for(who, fault);
         }
         applies
     }

@@ -1,6 +1,10 @@
 //! Who may connect, and what those hear who may not. The hub's record has the true reason; the client's text only what
 //! the hub lets it know.
 
+mod replaced;
+
+pub(crate) use replaced::*;
+
 use std::time::{Duration, SystemTime};
 
 use iothub_core::{
@@ -243,7 +247,7 @@ pub(crate) fn the_certificate_of_another_device_is_refused(subject: &dyn Subject
 
 pub(crate) fn a_missing_certificate_is_named_before_anything_is_sent(subject: &dyn Subject) {
     let (bench, _) = with_certificate(subject, |_| DeviceAuth::CertificateAuthority);
-    let provider = subject.provider(&Settings::default());
+    let provider = bench.provider(&Settings::default());
     let error = bench.builder(&bench.connection_string).build(&*provider).expect_err("there is no certificate");
     assert!(matches!(error, CreateError::Credential(CredentialError::CertificateMissing)), "{error}");
     assert!(bench.activity(DEVICE).is_empty() && bench.unattributed_activity().is_empty());
@@ -280,9 +284,9 @@ pub(crate) fn a_device_id_may_have_every_character_that_is_allowed(subject: &dyn
     let bench = Bench::without_device(subject, Config::new());
     let device = bench.create_device(id).expect("the id is allowed");
     let connection_string = bench.reachable(device.connection_string());
-    let provider = subject.provider(&Settings::default());
+    let provider = bench.provider(&Settings::default());
     let client = bench.builder(&connection_string).build(&*provider).expect("the id is allowed");
-    let mut program = Program::new(client, bench.hub());
+    let mut program = Program::new(client, bench.hub(), DEVICE.into());
     program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.deliver("up");
     bench.send_c2d(id, C2dMessage::new("down")).expect("the queue has room");

@@ -10,6 +10,7 @@
 //! ```
 //! use iothub_conformance::{Settings, Subject, suite};
 //! use iothub_core::Provider;
+//! use iothub_emulator::Hub;
 //! # use iothub_core::{CreateError, Endpoint, Platform, Transport};
 //! # struct MyTransport;
 //! # impl MyTransport {
@@ -24,7 +25,7 @@
 //! struct Mine;
 //!
 //! impl Subject for Mine {
-//!     fn provider(&self, settings: &Settings) -> Box<dyn Provider> {
+//!     fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
 //!         let mut transport = MyTransport::new();
 //!         if let Some(interval) = settings.keep_alive {
 //!             transport = transport.keep_alive(interval);
@@ -38,7 +39,8 @@
 //! ```
 //!
 //! The tests are then called `mine::telemetry::an_empty_payload_arrives` and so on; `cargo test mine::c2d::` runs those
-//! of one concern. Whatever goes wrong, a failed test prints what the client heard and what the hub saw.
+//! of one concern. A transport that does not have all concerns names those that it has, `suite!(mine, Mine, [telemetry, c2d])`, and
+//! behaviours around faults that cannot happen on it are named in [`Subject::not_applicable`]. Whatever goes wrong, a failed test prints what the client heard and what the hub saw.
 //!
 //! # How behaviours are written
 //!
@@ -56,6 +58,7 @@ mod close;
 mod confirmation;
 mod credentials;
 mod methods;
+mod modules;
 mod options;
 mod program;
 mod reconnect;
@@ -70,4 +73,4 @@ mod telemetry;
 mod twin;
 
 pub use subject::{Settings, Subject};
-pub use suite::{BEHAVIOURS, Behaviour};
+pub use suite::{BEHAVIOURS, Behaviour, Verdict};

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use iothub_core::{
-    ConnectionState, ConnectionStatus, DeviceClient, Event, IncomingMessage, Message, MethodRequest, OpId, Reported,
-    StatusChange, Twin, TwinError, TwinUpdate, Undelivered, Waits, wait_any,
+    Client, ConnectionState, ConnectionStatus, Device, Event, Face, IncomingMessage, Message, MethodRequest, OpId,
+    Reported, StatusChange, Twin, TwinError, TwinUpdate, Undelivered, Waits, wait_any,
 };
-use iothub_emulator::{C2dMessage, C2dResult, Hub, WaitError};
+use iothub_emulator::{C2dMessage, C2dResult, Hub, WaitError, Who};
 
 use crate::bench::DEVICE;
 
@@ -23,9 +23,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) type Outcome = Result<(), Undelivered>;
 
 /// A client with the events that it has told so far. It dereferences to the client.
-pub(crate) struct Program {
-    client: DeviceClient,
+pub(crate) struct Program<K: Face = Device> {
+    client: Client<K>,
     hub: Hub,
+    /// Who the client is at the hub.
+    who: Who<'static>,
     /// Changes of the connection's state, in order.
     pub(crate) statuses: Vec<StatusChange>,
     /// Messages that were received and not yet looked at.
@@ -47,11 +49,12 @@ pub(crate) struct Program {
     round_trips: u32,
 }
 
-impl Program {
-    pub(crate) fn new(client: DeviceClient, hub: Hub) -> Self {
+impl<K: Face> Program<K> {
+    pub(crate) fn new(client: Client<K>, hub: Hub, who: Who<'static>) -> Self {
         Self {
             client,
             hub,
+            who,
             statuses: Vec::new(),
             messages: VecDeque::new(),
             confirmations: Vec::new(),
@@ -102,7 +105,8 @@ impl Program {
 
     /// Runs the program until the hub has stored this many messages of it.
     pub(crate) fn until_stored(&mut self, count: usize) {
-        self.while_waiting(|hub| hub.wait_for_telemetry(DEVICE, count, LIMIT).map(|_| ()));
+        let who = self.who;
+        self.while_waiting(|hub| hub.wait_for_telemetry(who, count, LIMIT).map(|_| ()));
     }
 
     /// Runs the program while another thread waits for the hub.
@@ -208,19 +212,6 @@ impl Program {
         self.deliver(format!("round trip {}", self.round_trips));
     }
 
-    /// As [`round_trip`](Self::round_trip), with a message from the hub: for when telemetry is held up. The client must
-    /// be subscribed.
-    pub(crate) fn round_trip_from_hub(&mut self) {
-        let id = self.hub.send_c2d(DEVICE, C2dMessage::new("round trip")).expect("the queue has room");
-        let message = self.receive();
-        assert_eq!(message.message_id(), Some(id.as_str()));
-        message.complete();
-        self.until_hub("the hub has the answer", |hub| {
-            let outcomes = hub.c2d_outcomes(DEVICE);
-            outcomes.iter().any(|outcome| outcome.message_id == id && outcome.result == C2dResult::Completed)
-        });
-    }
-
     /// The states that were told so far.
     pub(crate) fn states(&self) -> Vec<ConnectionState> {
         self.statuses.iter().map(|change| change.state).collect()
@@ -244,7 +235,8 @@ impl Program {
         assert_eq!(self.connection_state(), ConnectionState::Closed);
         let stats = self.stats();
         assert_eq!(stats.accepted, stats.delivered + stats.undelivered, "a message has no outcome, or two");
-        let ended = self.hub.wait_until(LIMIT, "the connection has ended", |hub| !hub.connected(DEVICE));
+        let who = self.who;
+        let ended = self.hub.wait_until(LIMIT, "the connection has ended", |hub| !hub.connected(who));
         ended.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -252,19 +244,39 @@ impl Program {
         let mut text = format!("\nThe client: {:?}, {:?}\n", self.client.connection_state(), self.client.stats());
         self.heard.iter().for_each(|event| text.extend(["  heard ", event, "\n"]));
         text.push_str("The hub:\n");
-        for activity in self.hub.activity(DEVICE).iter().chain(&self.hub.unattributed_activity()) {
+        for activity in self.hub.activity(self.who).iter().chain(&self.hub.unattributed_activity()) {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {activity:?}");
         }
-        let _ = writeln!(text, "  queue {:?}", self.hub.c2d_queue(DEVICE));
-        let _ = writeln!(text, "  outcomes {:?}", self.hub.c2d_outcomes(DEVICE));
+        let (device, who) = (self.who.device, self.who);
+        let _ = writeln!(text, "  queue {:?} {:?}", self.hub.c2d_queue(device), self.hub.input_queue(who));
+        let _ = writeln!(text, "  outcomes {:?} {:?}", self.hub.c2d_outcomes(device), self.hub.input_outcomes(who));
         let _ = writeln!(text, "  faults that did not happen: {}", self.hub.pending_faults());
         text
     }
 }
 
+impl Program {
+    /// As [`round_trip`](Self::round_trip), with a message from the hub: for when telemetry is held up. The client must
+    /// be subscribed.
+    pub(crate) fn round_trip_from_hub(&mut self) {
+        let id = self.hub.send_c2d(DEVICE, C2dMessage::new("round trip")).expect("the queue has room");
+        let message = self.receive();
+        assert_eq!(message.message_id(), Some(id.as_str()));
+        message.complete();
+        self.until_hub("the hub has the answer", |hub| {
+            let outcomes = hub.c2d_outcomes(DEVICE);
+            outcomes.iter().any(|outcome| outcome.message_id == id && outcome.result == C2dResult::Completed)
+        });
+    }
+}
+
 /// Runs programs side by side, on one thread, until `done` holds.
-pub(crate) fn drive(programs: &mut [&mut Program], what: &str, mut done: impl FnMut(&mut [&mut Program]) -> bool) {
+pub(crate) fn drive<K: Face>(
+    programs: &mut [&mut Program<K>],
+    what: &str,
+    mut done: impl FnMut(&mut [&mut Program<K>]) -> bool,
+) {
     let until = Instant::now() + LIMIT;
     loop {
         programs.iter_mut().for_each(|program| program.turn());
@@ -296,22 +308,22 @@ fn in_words(event: &Event) -> String {
     }
 }
 
-impl Deref for Program {
-    type Target = DeviceClient;
+impl<K: Face> Deref for Program<K> {
+    type Target = Client<K>;
 
-    fn deref(&self) -> &DeviceClient {
+    fn deref(&self) -> &Client<K> {
         &self.client
     }
 }
 
-impl DerefMut for Program {
-    fn deref_mut(&mut self) -> &mut DeviceClient {
+impl<K: Face> DerefMut for Program<K> {
+    fn deref_mut(&mut self) -> &mut Client<K> {
         &mut self.client
     }
 }
 
 /// A behaviour that fails, wherever it does, says what both sides saw.
-impl Drop for Program {
+impl<K: Face> Drop for Program<K> {
     #[expect(clippy::print_stderr, reason = "the report of a failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {

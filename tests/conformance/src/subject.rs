@@ -11,17 +11,24 @@ use iothub_emulator::{Fault, Hub};
 /// The defaults are those of MQTT 3.1.1. What a transport tells about itself, in
 /// [`Capabilities`](iothub_core::Capabilities), is not asked for again here.
 pub trait Subject {
-    /// The transport with these settings.
-    fn provider(&self, settings: &Settings) -> Box<dyn Provider>;
+    /// The transport with these settings. The hub is for a transport that finds it in another way than by its address.
+    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider>;
 
-    /// Where the hub serves this transport.
-    fn address(&self, hub: &Hub) -> SocketAddr {
-        hub.mqtt_address()
+    /// Where the hub serves this transport; `None` if it is reached without an address.
+    fn address(&self, hub: &Hub) -> Option<SocketAddr> {
+        Some(hub.mqtt_address())
     }
 
-    /// Whether this can go wrong on the transport. A behaviour around a fault that cannot does not apply, and passes.
+    /// Whether this can go wrong on the transport. A behaviour around a fault that cannot does not apply.
     fn knows(&self, _fault: &Fault) -> bool {
         true
+    }
+
+    /// The behaviours that do not apply, because of a fault that the transport does not [know](Self::knows), by their
+    /// full names: `c2d::half_a_message_is_none_and_the_whole_comes_after_the_reconnect`. A test fails if it is named here
+    /// and applies, or does not apply and is not named: so what really ran can be read off.
+    fn not_applicable(&self) -> &[&str] {
+        &[]
     }
 
     /// Whether received messages are settled in the order of their arrival, whatever the order of the answers.

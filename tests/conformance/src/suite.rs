@@ -1,6 +1,12 @@
 //! The list of all behaviours, and what is made of it: a table, and one test each.
 
-use crate::subject::Subject;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use iothub_core::Provider;
+use iothub_emulator::{Fault, Hub};
+
+use crate::subject::{Settings, Subject};
 
 /// Something that every transport must do.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +15,19 @@ pub struct Behaviour {
     /// Its name, with the concern that it belongs to: `telemetry::an_empty_payload_arrives`.
     pub name: &'static str,
     check: fn(&dyn Subject),
+}
+
+/// What became of a behaviour that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The transport does it.
+    Holds,
+    /// It is about a fault that cannot happen on the transport.
+    DoesNotApply {
+        /// The fault.
+        fault: Fault,
+    },
 }
 
 impl Behaviour {
@@ -23,17 +42,82 @@ impl Behaviour {
     /// # Panics
     ///
     /// If the transport does not do it. What client and hub saw is printed before.
-    pub fn check(&self, subject: &dyn Subject) {
-        (self.check)(subject);
+    pub fn check(&self, subject: &dyn Subject) -> Verdict {
+        let asked = Asked { subject, unknown: RefCell::new(None) };
+        (self.check)(&asked);
+        asked.unknown.into_inner().map_or(Verdict::Holds, |fault| Verdict::DoesNotApply { fault })
+    }
+
+    /// As [`check`](Self::check), and whether it applies is what the subject says.
+    ///
+    /// # Panics
+    ///
+    /// If the transport does not do it, or the subject is wrong about it.
+    pub fn verify(&self, subject: &dyn Subject) {
+        let is_named = subject.not_applicable().contains(&self.name);
+        match self.check(subject) {
+            Verdict::Holds => assert!(!is_named, "{} applies: do not name it in `not_applicable`", self.name),
+            Verdict::DoesNotApply { fault } => {
+                assert!(is_named, "{} does not apply, without {fault:?}: name it in `not_applicable`", self.name);
+            }
+        }
+    }
+}
+
+/// A subject that is listened to: which fault a behaviour would have needed.
+struct Asked<'a> {
+    subject: &'a dyn Subject,
+    unknown: RefCell<Option<Fault>>,
+}
+
+impl Subject for Asked<'_> {
+    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider> {
+        self.subject.provider(hub, settings)
+    }
+
+    fn address(&self, hub: &Hub) -> Option<SocketAddr> {
+        self.subject.address(hub)
+    }
+
+    fn knows(&self, fault: &Fault) -> bool {
+        let knows = self.subject.knows(fault);
+        if !knows {
+            *self.unknown.borrow_mut() = Some(fault.clone());
+        }
+        knows
+    }
+
+    fn not_applicable(&self) -> &[&str] {
+        self.subject.not_applicable()
+    }
+
+    fn settles_in_order(&self) -> bool {
+        self.subject.settles_in_order()
+    }
+
+    fn marks_repeats(&self) -> bool {
+        self.subject.marks_repeats()
     }
 }
 
 /// Makes one test of each behaviour, in a module of the transport's name: `mqtt::telemetry::an_empty_payload_arrives`.
 ///
-/// The second argument is an expression of a type that implements [`Subject`]; each test makes its own.
+/// The second argument is an expression of a type that implements [`Subject`]; each test makes its own. A third one names
+/// the concerns, for a transport that does not have all: `suite!(mine, Mine, [telemetry, c2d])`.
 #[macro_export]
 macro_rules! suite {
     ($transport:ident, $subject:expr) => {
+        $crate::__suite! { $transport, $subject, { $crate::__each_behaviour! { $crate::__every_concern } } }
+    };
+    ($transport:ident, $subject:expr, [$($concern:ident),+ $(,)?]) => {
+        $crate::__suite! { $transport, $subject, { $(concern! { $concern })+ } }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __suite {
+    ($transport:ident, $subject:expr, { $($tests:tt)* }) => {
         mod $transport {
             #[allow(unused_imports, reason = "the subject may be named by its full path")]
             use super::*;
@@ -43,23 +127,37 @@ macro_rules! suite {
                 $subject
             }
 
-            $crate::__each_behaviour! { $crate::__tests }
+            $crate::__each_behaviour! { $crate::__concerns }
+            $($tests)*
         }
     };
 }
 
-/// A test for each behaviour of the list.
+/// A macro of the module that it is used in: the tests of the concern that it is given.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __tests {
+macro_rules! __concerns {
     ($($concern:ident { $($behaviour:ident)* })*) => {
-        $(mod $concern {
-            $(#[test]
-            fn $behaviour() {
-                let name = concat!(stringify!($concern), "::", stringify!($behaviour));
-                $crate::Behaviour::named(name).expect("it is of the same list").check(&super::subject());
-            })*
-        })*
+        macro_rules! concern {
+            $(($concern) => {
+                mod $concern {
+                    $(#[test]
+                    fn $behaviour() {
+                        let name = concat!(stringify!($concern), "::", stringify!($behaviour));
+                        $crate::Behaviour::named(name).expect("it is of the same list").verify(&super::subject());
+                    })*
+                }
+            };)*
+        }
+    };
+}
+
+/// The tests of every concern, by the macro that [`__concerns`] makes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __every_concern {
+    ($($concern:ident { $($behaviour:ident)* })*) => {
+        $(concern! { $concern })*
     };
 }
 
@@ -78,6 +176,10 @@ macro_rules! __each_behaviour {
                 system_properties_arrive_under_their_names
                 ids_take_every_character_that_the_hub_allows_up_to_their_limit
                 the_hub_knows_who_sent_a_message
+                a_component_a_trace_and_a_time_arrive_with_a_message
+                a_security_message_arrives_as_one
+                a_sample_of_the_messages_is_marked_for_tracing
+                an_output_of_a_device_comes_back
                 five_hundred_messages_arrive_in_the_order_of_sending
                 a_message_of_exactly_the_limit_arrives
                 a_message_one_byte_over_the_limit_comes_back
@@ -135,6 +237,30 @@ macro_rules! __each_behaviour {
                 fifty_messages_fill_the_queue_and_an_answer_makes_room
                 a_refused_subscription_is_told_and_telemetry_goes_on
             }
+            modules {
+                a_modules_telemetry_is_its_own
+                a_module_its_device_and_its_sibling_are_connected_side_by_side
+                a_module_is_refused_with_the_key_of_its_sibling_and_a_device_with_that_of_its_module
+                an_unknown_module_is_refused_and_connects_once_it_is_created
+                a_module_that_is_deleted_is_cut_off
+                a_module_id_may_have_every_character_that_is_allowed
+                a_modules_twin_is_its_own
+                a_method_is_called_on_the_module_that_it_is_for
+                an_output_is_a_property_where_there_is_no_edge
+                an_output_goes_to_the_input_that_its_route_names
+                an_output_that_is_routed_upstream_is_stored
+                an_output_without_a_route_is_confirmed_and_goes_nowhere
+                an_output_in_flight_at_a_drop_arrives
+                an_input_goes_to_its_own_callback_else_to_the_default_one
+                an_input_without_a_callback_is_an_event_or_left_to_the_hub
+                messages_to_several_inputs_are_received_in_the_order_of_sending
+                an_input_is_completed_later_from_another_thread
+                an_undecided_input_comes_again_after_a_reconnect_and_its_old_answer_is_stale
+                inputs_wait_while_the_module_is_away
+                a_message_passes_from_an_input_to_an_output
+                a_received_input_can_be_sent_on_as_it_is
+                a_module_has_nothing_from_the_cloud_and_a_device_no_inputs
+            }
             status {
                 connecting_is_told_step_by_step
                 a_client_without_subscriptions_is_ready_too_and_asks_for_none
@@ -167,6 +293,10 @@ macro_rules! __each_behaviour {
                 a_hub_that_nobody_vouches_for_is_sent_no_credential
                 a_hub_under_another_name_is_sent_no_credential
                 a_device_id_may_have_every_character_that_is_allowed
+                a_signer_that_keeps_the_key_is_as_good_as_the_key
+                a_certificate_whose_key_stays_with_a_signer_is_enough
+                another_key_on_a_live_client_costs_no_outage_and_no_message
+                a_key_is_replaced_by_a_certificate_and_back_on_a_live_client
             }
             reconnect {
                 dropped_after_tcp_nothing_is_lost

@@ -1,9 +1,10 @@
 //! Device-to-cloud messages: what is sent is what is stored, in order, within the limits.
 
+use std::time::{Duration, SystemTime};
+
 use iothub_core::limits::MAX_TELEMETRY_SIZE;
-use iothub_core::{Feature, Message, RefusedReason, SendStatus, SystemProperty, Unsupported};
+use iothub_core::{ClientOption, Feature, Message, RefusedReason, SendStatus, SystemProperty, Unsupported};
 use iothub_emulator::{Fault, TelemetryRecord};
-use std::time::Duration;
 
 use crate::bench::{Bench, DEVICE};
 use crate::program::Program;
@@ -115,6 +116,45 @@ pub(crate) fn the_hub_knows_who_sent_a_message(subject: &dyn Subject) {
     assert_eq!(record.stamps["iothub-connection-auth-generation-id"], device.generation_id);
     assert!(record.stamps["iothub-connection-auth-method"].contains("\"scope\":\"device\""), "{:?}", record.stamps);
     assert!(record.enqueued >= before && record.enqueued <= bench.now());
+}
+
+pub(crate) fn a_component_a_trace_and_a_time_arrive_with_a_message(subject: &dyn Subject) {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let message = Message::new("m").with_creation_time(since).with_component_name("thermostat 1");
+    let message = message.and_then(|message| message.with_diagnostics("a1b2c3d4", since)).expect("it is allowed");
+    let record = store(&Bench::new(subject), message);
+    assert_eq!(record.system["dt-subject"], "thermostat 1");
+    assert_eq!(record.system["iothub-creation-time-utc"], "2023-11-14T22:13:20Z");
+    assert_eq!(record.system["Diagnostic-Id"], "a1b2c3d4");
+    assert_eq!(record.system["Correlation-Context"], "creationtimeutc=1700000000");
+}
+
+pub(crate) fn a_security_message_arrives_as_one(subject: &dyn Subject) {
+    let record = store(&Bench::new(subject), Message::new("{}").as_security_message());
+    assert_eq!(record.system["iothub-interface-id"], "urn:azureiot:Security:SecurityAgent:1");
+    assert_eq!(record.system["content-type"], "application/json");
+}
+
+pub(crate) fn a_sample_of_the_messages_is_marked_for_tracing(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let mut program = bench.start();
+    program.set_option(ClientOption::DiagnosticSampling { percent: 25 }).expect("it is in range");
+    let ids: Vec<_> = (0..9).map(|n| program.send(format!("m{n}"))).collect();
+    program.until_confirmed(&ids);
+    let marked = bench.telemetry(DEVICE).into_iter().map(|record| record.system.contains_key("Diagnostic-Id"));
+    assert_eq!(marked.collect::<Vec<_>>(), [true, false, false, false, true, false, false, false, true]);
+    program.finish();
+}
+
+pub(crate) fn an_output_of_a_device_comes_back(subject: &dyn Subject) {
+    let bench = Bench::new(subject);
+    let mut program = bench.start();
+    let message = Message::new("m").with_output_name("alerts").expect("it is a name");
+    let refused = program.send_event(message.clone()).expect_err("a device has no outputs");
+    assert_eq!(refused.value, message);
+    program.round_trip();
+    assert_eq!(record::stored(&bench), ["round trip 1"]);
+    program.finish();
 }
 
 pub(crate) fn five_hundred_messages_arrive_in_the_order_of_sending(subject: &dyn Subject) {

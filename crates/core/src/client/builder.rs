@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use super::callbacks::Callbacks;
 use super::connection::Connection;
+use super::face::Face;
+use super::origin::{Origin, Origins};
+use super::sampling::Sampling;
 use super::tokens::{DEFAULT_LIFETIME, Tokens};
 use super::twin_requests::MAX_REQUESTS;
 use super::twin_sync::TwinSync;
 use super::{Client, Outbox, Stats};
 use crate::answers::Answers;
-use crate::connection_string::{Authentication, ConnectionString};
+use crate::connection_string::{ConnectionStringError, Gateway};
 use crate::create_error::CreateError;
-use crate::credential::{Credential, CredentialError, SharedAccessKey, SharedAccessSignature};
+use crate::credential::Credential;
 use crate::endpoint::{ClientCertificate, Endpoint, Trust};
 use crate::event::EventQueue;
 use crate::identity::Identity;
@@ -21,6 +24,7 @@ use crate::lane::{Bounds, Lane};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
 use crate::platform::Platform;
 use crate::retry::RetryConfig;
+use crate::secret::Secret;
 use crate::transport::{Provider, Registration};
 
 /// Options of a client, and [`build`](Self::build), which creates it.
@@ -39,8 +43,8 @@ use crate::transport::{Provider, Registration};
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder<K> {
-    connection_string: crate::secret::Secret,
-    certificate: Option<ClientCertificate>,
+    origin: Origin,
+    gateway: Option<String>,
     trust: Trust,
     product_info: Option<String>,
     model_id: Option<String>,
@@ -61,11 +65,19 @@ impl std::fmt::Debug for PlatformChoice {
     }
 }
 
-impl<K> ClientBuilder<K> {
-    pub(super) fn new(connection_string: &str) -> Self {
+impl<K: Face> ClientBuilder<K> {
+    pub(super) fn from_connection_string(text: &str) -> Self {
+        Self::new(Origin::ConnectionString { text: Secret::new(text), certificate: None })
+    }
+
+    pub(super) fn from_parameters(identity: Identity, credential: Credential) -> Self {
+        Self::new(Origin::Parameters { identity, credential })
+    }
+
+    fn new(origin: Origin) -> Self {
         Self {
-            connection_string: crate::secret::Secret::new(connection_string),
-            certificate: None,
+            origin,
+            gateway: None,
             trust: Trust::System,
             product_info: None,
             model_id: None,
@@ -78,11 +90,23 @@ impl<K> ClientBuilder<K> {
         }
     }
 
-    /// The device's certificate and key, for a connection string with `x509=true`.
+    /// The certificate and its key, for a connection string with `x509=true`.
     #[doc(alias = "x509certificate")]
     #[doc(alias = "x509privatekey")]
-    pub fn certificate(self, certificate: ClientCertificate) -> Self {
-        Self { certificate: Some(certificate), ..self }
+    pub fn certificate(mut self, new: ClientCertificate) -> Self {
+        match &mut self.origin {
+            Origin::ConnectionString { certificate, .. } => *certificate = Some(new),
+            Origin::Parameters { credential, .. } => *credential = Credential::X509(new),
+        }
+        self
+    }
+
+    /// The gateway to connect through instead of straight to the hub: a host name, with `:port` if it is not the
+    /// transport's own. It goes before `GatewayHostName` in a connection string.
+    #[doc(alias = "GatewayHostName")]
+    #[doc(alias = "protocolGatewayHostName")]
+    pub fn gateway(self, gateway: impl Into<String>) -> Self {
+        Self { gateway: Some(gateway.into()), ..self }
     }
 
     /// The root certificates, as PEM text, that may vouch for the hub or gateway, instead of the system's.
@@ -126,7 +150,6 @@ impl<K> ClientBuilder<K> {
     }
 
     /// When to try again after a failure. Default: exponential back-off with jitter, without limit.
-    #[doc(alias = "IoTHubDeviceClient_LL_SetRetryPolicy")]
     pub fn retry_policy(self, retry: impl Into<RetryConfig>) -> Self {
         Self { retry: retry.into(), ..self }
     }
@@ -143,15 +166,12 @@ impl<K> ClientBuilder<K> {
     /// [`CreateError`] names the key, option or certificate that is wrong.
     pub fn build(self, provider: &dyn Provider) -> Result<Client<K>, CreateError> {
         self.check_ranges()?;
-        let parsed: ConnectionString = self.connection_string.expose().parse()?;
-        if parsed.module_id().is_some() {
-            return Err(CreateError::ModuleIdentity);
-        }
-        let credential = credential(&parsed, self.certificate)?;
-        let identity = Identity::device(parsed.host_name(), parsed.device_id());
-
-        let gateway = parsed.gateway();
-        let mut endpoint = Endpoint::new(gateway.map_or(parsed.host_name(), |gateway| &gateway.host));
+        let Origins { identity, gateway, credential } = self.origin.resolve(K::IS_MODULE)?;
+        let gateway = match self.gateway {
+            Some(text) => Some(Gateway::parse(&text).map_err(wrong_gateway)?),
+            None => gateway,
+        };
+        let mut endpoint = Endpoint::new(gateway.as_ref().map_or(identity.hub.as_str(), |gateway| &gateway.host));
         endpoint.port = gateway.and_then(|gateway| gateway.port);
         endpoint.trust = self.trust;
         if let Credential::X509(certificate) = &credential {
@@ -175,6 +195,7 @@ impl<K> ClientBuilder<K> {
                 slot,
                 platform,
                 tokens: Tokens::new(credential, &identity, self.token_lifetime),
+                identity,
                 connection: Connection::new(self.retry),
                 telemetry: Lane::new(self.bounds),
                 window_is_full: false,
@@ -187,9 +208,11 @@ impl<K> ClientBuilder<K> {
                 submitted_answers: BTreeMap::new(),
                 wanted: Vec::new(),
                 callbacks: Callbacks::default(),
+                unclaimed_inputs_are_events: false,
                 due: VecDeque::new(),
                 events: EventQueue::default(),
                 last_id: 0,
+                sampling: Sampling::default(),
                 message_timeout: self.message_timeout,
                 last_message: None,
                 stats: Stats::default(),
@@ -219,20 +242,10 @@ impl<K> ClientBuilder<K> {
     }
 }
 
-fn credential(
-    parsed: &ConnectionString,
-    certificate: Option<ClientCertificate>,
-) -> Result<Credential, CredentialError> {
-    match (parsed.authentication(), certificate) {
-        (Authentication::X509, Some(certificate)) => Ok(Credential::X509(certificate)),
-        (Authentication::X509, None) => Err(CredentialError::CertificateMissing),
-        (_, Some(_)) => Err(CredentialError::CertificateUnexpected),
-        (Authentication::SharedAccessKey(key), None) => {
-            Ok(Credential::SharedAccessKey(SharedAccessKey::from_base64(key)?))
-        }
-        (Authentication::SharedAccessSignature(token), None) => {
-            Ok(Credential::SharedAccessSignature(SharedAccessSignature::parse(token.clone())?))
-        }
+fn wrong_gateway(error: ConnectionStringError) -> CreateError {
+    match error {
+        ConnectionStringError::Value { problem, .. } => CreateError::Parameter { name: "gateway", problem },
+        other => other.into(),
     }
 }
 

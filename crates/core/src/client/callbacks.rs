@@ -1,5 +1,6 @@
 //! The callbacks that an application has set, and the rule for replacing one while it runs.
 
+use super::inputs::InputCallbacks;
 use super::outbox::Outbox;
 use crate::incoming::IncomingMessage;
 use crate::method::MethodRequest;
@@ -21,7 +22,9 @@ pub(super) enum Confirm<K, O> {
 
 pub(super) struct Callbacks<K> {
     pub(super) status: CallbackSlot<Callback<K, StatusChange>>,
+    /// For cloud-to-device messages, or for inputs without a callback of their own.
     pub(super) message: CallbackSlot<Callback<K, IncomingMessage>>,
+    pub(super) inputs: InputCallbacks<K>,
     pub(super) twin: CallbackSlot<Callback<K, TwinUpdate>>,
     pub(super) method: CallbackSlot<Callback<K, MethodRequest>>,
 }
@@ -31,6 +34,7 @@ impl<K> Default for Callbacks<K> {
         Self {
             status: CallbackSlot::Empty,
             message: CallbackSlot::Empty,
+            inputs: InputCallbacks::new(),
             twin: CallbackSlot::Empty,
             method: CallbackSlot::Empty,
         }

@@ -1,15 +1,18 @@
 //! One turn of the engine: the steps of `do_work`, in their order.
 
+use std::task::Poll;
+
 use super::callbacks::{Callback, CallbackSlot, Callbacks, Confirm};
 use super::outbox::{Due, Outbox};
+use super::tokens::NoToken;
 use crate::answers::{Answer, AnswerKind};
-use crate::connection_error::ConnectionError;
+use crate::connection_error::{ConnectionError, ConnectionErrorKind};
 use crate::event::{Event, Undelivered, UndeliveredReason};
 use crate::incoming::IncomingMessage;
 use crate::lane::Resolved;
 use crate::message::Message;
 use crate::platform::Now;
-use crate::transport::{Delivery, Disposition, Feature, Op, OpError, OpId, Reply, Submit, TransportEvent};
+use crate::transport::{Disposition, Feature, Op, OpError, OpId, Reply, Submit, TransportEvent};
 use crate::twin::TwinError;
 
 impl<K> Outbox<K> {
@@ -78,6 +81,9 @@ impl<K> Outbox<K> {
     }
 
     fn connect_if_due(&mut self, now: Now) {
+        if self.tokens.is_awaited() {
+            self.open_connection(now);
+        }
         if self.connection.attempt_due(now.mono).is_none_or(|due| due > now.mono) {
             return;
         }
@@ -89,9 +95,16 @@ impl<K> Outbox<K> {
     /// Starts to connect with a token of now.
     pub(super) fn open_connection(&mut self, now: Now) {
         self.renewal_wanted = false;
-        match self.tokens.for_connection(now.wall) {
-            Ok(token) => self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now),
-            Err(expired_at) => self.stop_for_token(expired_at),
+        match self.tokens.poll_for_connection(now, &self.platform.waker()) {
+            Poll::Ready(Ok(token)) => {
+                self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now)
+            }
+            Poll::Ready(Err(NoToken::Expired { at })) => self.stop_for_token(at),
+            Poll::Ready(Err(NoToken::NotSigned { detail })) => {
+                let (host, port) = self.transport.peer();
+                self.go_down(ConnectionError::new(host, port, ConnectionErrorKind::NotSigned { detail }), now);
+            }
+            Poll::Pending => {}
         }
     }
 
@@ -136,7 +149,9 @@ impl<K> Outbox<K> {
                 TransportEvent::Down(error) => self.go_down(error, now),
                 TransportEvent::Disconnected => self.disconnected(now),
                 TransportEvent::Done { id, result } => self.operation_done(id, result, now),
-                TransportEvent::Message { message, delivery } => self.message_arrived(message, delivery, now),
+                TransportEvent::Message { message, input, delivery } => {
+                    self.message_arrived(IncomingMessage::new(message, input, delivery, self.answers.clone()), now);
+                }
                 TransportEvent::DesiredProperties(json) => self.desired_changed(json),
                 TransportEvent::Method { name, body, delivery } => self.method_called(name, body, delivery),
             }
@@ -177,17 +192,17 @@ impl<K> Outbox<K> {
         self.twin_answered(id, result, now);
     }
 
-    fn message_arrived(&mut self, message: Message, delivery: Delivery, now: Now) {
-        let incoming = IncomingMessage::new(message, delivery, self.answers.clone());
-        if !self.wanted.contains(&Feature::CloudToDevice) {
+    fn message_arrived(&mut self, message: IncomingMessage, now: Now) {
+        let feature = if message.input_name().is_some() { Feature::Inputs } else { Feature::CloudToDevice };
+        if !self.wanted.contains(&feature) {
             // A session that outlived an earlier subscription. Unanswered, it stays with the hub for who wants it.
             self.stats.unwanted += 1;
-            incoming.abandon();
+            message.abandon();
             return;
         }
         self.stats.received += 1;
         self.last_message = Some(now.wall);
-        self.due.push_back(Due::Event(Event::Message(incoming)));
+        self.due.push_back(Due::Event(Event::Message(message)));
     }
 
     /// An answer that the hub never heard. An abandoned message is delivered again either way, so there is nothing to
@@ -267,6 +282,9 @@ impl<K> Outbox<K> {
                 }
             }
             Event::Message(message) => {
+                if let Some(input) = message.input_name().map(str::to_owned) {
+                    return self.tell_input(&input, message);
+                }
                 if let Some(message) = self.call(|callbacks| &mut callbacks.message, message) {
                     self.events.push(Event::Message(message));
                 }
@@ -288,7 +306,7 @@ impl<K> Outbox<K> {
     }
 
     /// Runs a callback, if one is set; else the event comes back.
-    fn call<E>(
+    pub(super) fn call<E>(
         &mut self,
         slot: impl Fn(&mut Callbacks<K>) -> &mut CallbackSlot<Callback<K, E>>,
         event: E,

@@ -21,6 +21,7 @@ impl<K> Outbox<K> {
     #[doc(alias = "IoTHubClient_LL_SetDeviceMethodCallback")]
     #[doc(alias = "IoTHubClient_LL_SetDeviceMethodCallback_Ex")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetDeviceMethodCallback")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetModuleMethodCallback")]
     pub fn set_method_callback(
         &mut self,
         callback: impl FnMut(MethodRequest, &mut Outbox<K>) + Send + 'static,

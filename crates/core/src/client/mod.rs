@@ -2,11 +2,16 @@
 
 mod builder;
 mod callbacks;
+mod cloud_to_device;
 mod connection;
 mod engine;
+mod face;
+mod inputs;
 mod methods;
+mod origin;
 mod outbox;
 mod renewal;
+mod sampling;
 mod settings;
 mod stats;
 mod telemetry;
@@ -21,23 +26,26 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 pub use builder::ClientBuilder;
+pub use face::{Device, Face, Module};
 pub use outbox::Outbox;
 pub use stats::Stats;
 pub use wait::{Waits, wait_any};
 
 use crate::create_error::CreateError;
+use crate::credential::Credential;
 use crate::event::Event;
+use crate::identity::Identity;
 use crate::transport::Provider;
 use outbox::Due;
-
-/// The face of a device: marks clients and outboxes of devices.
-#[derive(Debug)]
-pub enum Device {}
 
 /// A client for a device.
 #[doc(alias = "IOTHUB_CLIENT_LL_HANDLE")]
 #[doc(alias = "IOTHUB_DEVICE_CLIENT_LL_HANDLE")]
 pub type DeviceClient = Client<Device>;
+
+/// A client for a module of a device, on IoT Edge or straight at the hub.
+#[doc(alias = "IOTHUB_MODULE_CLIENT_LL_HANDLE")]
+pub type ModuleClient = Client<Module>;
 
 /// A client of the hub, driven by the application.
 ///
@@ -72,18 +80,22 @@ pub type DeviceClient = Client<Device>;
 ///
 /// Dropping a client closes its connection at once, without blocking and without calling back; call
 /// [`close`](Self::close) first so that every message has its outcome.
+#[doc(alias = "IoTHub_Init")]
+#[doc(alias = "IoTHub_Deinit")]
 pub struct Client<K> {
     outbox: Outbox<K>,
 }
 
-impl DeviceClient {
-    /// Creates a client from a device's connection string. Nothing goes on the wire before the first `do_work`.
+impl<K: Face> Client<K> {
+    /// Creates a client from a connection string: a device's for a [`DeviceClient`], a module's for a [`ModuleClient`].
+    /// Nothing goes on the wire before the first `do_work`.
     ///
     /// # Errors
     ///
     /// [`CreateError`] names the key, option or certificate that is wrong.
     #[doc(alias = "IoTHubClient_LL_CreateFromConnectionString")]
     #[doc(alias = "IoTHubDeviceClient_LL_CreateFromConnectionString")]
+    #[doc(alias = "IoTHubModuleClient_LL_CreateFromConnectionString")]
     pub fn create_from_connection_string(
         connection_string: &str,
         provider: &dyn Provider,
@@ -92,8 +104,71 @@ impl DeviceClient {
     }
 
     /// Starts to create a client with options.
-    pub fn builder(connection_string: &str) -> ClientBuilder<Device> {
-        ClientBuilder::new(connection_string)
+    pub fn builder(connection_string: &str) -> ClientBuilder<K> {
+        ClientBuilder::from_connection_string(connection_string)
+    }
+}
+
+impl DeviceClient {
+    /// Creates a client from parameters: the hub's host name, the device id, and how the device proves its identity, by
+    /// a key, a ready token, a certificate, or a signer that keeps the key to itself.
+    ///
+    /// ```no_run
+    /// # fn run(provider: &dyn iothub_core::Provider, key: iothub_core::SharedAccessKey) -> Result<(), iothub_core::CreateError> {
+    /// use iothub_core::DeviceClient;
+    ///
+    /// let client = DeviceClient::create("contoso.azure-devices.net", "dev-1", key, provider)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] names the parameter that is wrong.
+    #[doc(alias = "IoTHubClient_LL_Create")]
+    #[doc(alias = "IoTHubDeviceClient_LL_Create")]
+    #[doc(alias = "IoTHubClient_LL_CreateFromDeviceAuth")]
+    #[doc(alias = "IoTHubDeviceClient_LL_CreateFromDeviceAuth")]
+    #[doc(alias = "IOTHUB_CLIENT_CONFIG")]
+    pub fn create(
+        host_name: &str,
+        device_id: &str,
+        credential: impl Into<Credential>,
+        provider: &dyn Provider,
+    ) -> Result<Self, CreateError> {
+        Self::builder_for(host_name, device_id, credential).build(provider)
+    }
+
+    /// Starts to create a client from parameters, with options.
+    pub fn builder_for(host_name: &str, device_id: &str, credential: impl Into<Credential>) -> ClientBuilder<Device> {
+        ClientBuilder::from_parameters(Identity::device(host_name, device_id), credential.into())
+    }
+}
+
+impl ModuleClient {
+    /// Creates a client from parameters: the hub's host name, the ids of device and module, and how the module proves its
+    /// identity.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] names the parameter that is wrong.
+    pub fn create(
+        host_name: &str,
+        device_id: &str,
+        module_id: &str,
+        credential: impl Into<Credential>,
+        provider: &dyn Provider,
+    ) -> Result<Self, CreateError> {
+        Self::builder_for(host_name, device_id, module_id, credential).build(provider)
+    }
+
+    /// Starts to create a client from parameters, with options.
+    pub fn builder_for(
+        host_name: &str,
+        device_id: &str,
+        module_id: &str,
+        credential: impl Into<Credential>,
+    ) -> ClientBuilder<Module> {
+        ClientBuilder::from_parameters(Identity::module(host_name, device_id, module_id), credential.into())
     }
 }
 
@@ -103,6 +178,7 @@ impl<K> Client<K> {
     /// It never blocks, and it is cheap when there is nothing to do.
     #[doc(alias = "IoTHubClient_LL_DoWork")]
     #[doc(alias = "IoTHubDeviceClient_LL_DoWork")]
+    #[doc(alias = "IoTHubModuleClient_LL_DoWork")]
     pub fn do_work(&mut self) {
         self.outbox.turn();
     }
@@ -119,6 +195,7 @@ impl<K> Client<K> {
     /// waited for.
     #[doc(alias = "IoTHubClient_LL_Destroy")]
     #[doc(alias = "IoTHubDeviceClient_LL_Destroy")]
+    #[doc(alias = "IoTHubModuleClient_LL_Destroy")]
     pub fn close(&mut self, timeout: Duration) {
         let outbox = &mut self.outbox;
         if outbox.connection.is_closed() {

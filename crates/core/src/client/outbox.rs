@@ -8,13 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
+use super::sampling::Sampling;
 use super::stats::Stats;
 use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
 use super::twin_sync::TwinSync;
 use crate::answers::{Answer, Answers};
 use crate::event::{Event, EventQueue, Undelivered};
-use crate::incoming::IncomingMessage;
+use crate::identity::Identity;
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::platform::{Now, Platform, Readiness};
@@ -53,6 +54,7 @@ use crate::twin::{Reported, Twin, TwinError};
 pub struct Outbox<K> {
     pub(super) transport: Box<dyn Transport>,
     pub(super) slot: Slot,
+    pub(super) identity: Identity,
     pub(super) platform: Box<dyn Platform>,
     pub(super) tokens: Tokens,
     pub(super) connection: Connection,
@@ -70,9 +72,12 @@ pub struct Outbox<K> {
     pub(super) submitted_answers: BTreeMap<OpId, Answer>,
     pub(super) wanted: Vec<Feature>,
     pub(super) callbacks: Callbacks<K>,
+    /// Messages to inputs without a callback were asked for as events.
+    pub(super) unclaimed_inputs_are_events: bool,
     pub(super) due: VecDeque<Due<K>>,
     pub(super) events: EventQueue,
     pub(super) last_id: u64,
+    pub(super) sampling: Sampling,
     pub(super) message_timeout: Option<Duration>,
     pub(super) last_message: Option<SystemTime>,
     pub(super) stats: Stats,
@@ -97,29 +102,6 @@ impl<K> Outbox<K> {
         OpId(self.last_id)
     }
 
-    /// Receives cloud-to-device messages, and calls back with each from within `do_work`. A callback that is set
-    /// already is replaced.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`] if the transport has no cloud-to-device messages; a callback that was set stays.
-    #[doc(alias = "IoTHubClient_LL_SetMessageCallback")]
-    #[doc(alias = "IoTHubDeviceClient_LL_SetMessageCallback")]
-    pub fn set_message_callback(
-        &mut self,
-        callback: impl FnMut(IncomingMessage, &mut Outbox<K>) + Send + 'static,
-    ) -> Result<(), Unsupported> {
-        self.subscribe(Feature::CloudToDevice)?;
-        self.callbacks.message = CallbackSlot::Set(Box::new(callback));
-        Ok(())
-    }
-
-    /// Removes the callback and stops receiving cloud-to-device messages; the hub keeps them for later.
-    pub fn clear_message_callback(&mut self) {
-        self.callbacks.message = CallbackSlot::Empty;
-        self.unsubscribe(Feature::CloudToDevice);
-    }
-
     /// Asks to receive something without setting a callback for it: it comes through [`next_event`](Self::next_event).
     ///
     /// The subscription holds across reconnects. If the hub refuses it, [`Event::SubscriptionRefused`] says so.
@@ -128,8 +110,20 @@ impl<K> Outbox<K> {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`] if the transport does not have the feature.
+    /// [`Unsupported`] if the transport does not have the feature: cloud-to-device messages are for devices, inputs for
+    /// modules.
     pub fn subscribe(&mut self, feature: Feature) -> Result<(), Unsupported> {
+        self.want(feature)?;
+        self.unclaimed_inputs_are_events |= feature == Feature::Inputs;
+        Ok(())
+    }
+
+    pub(super) fn want(&mut self, feature: Feature) -> Result<(), Unsupported> {
+        match (feature, self.identity.module_id.is_some()) {
+            (Feature::CloudToDevice, true) => return Err(Unsupported::ByModule { feature }),
+            (Feature::Inputs, false) => return Err(Unsupported::ByDevice { what: "inputs" }),
+            _ => {}
+        }
         let capabilities = self.transport.capabilities();
         if !capabilities.features.contains(&feature) {
             return Err(Unsupported::Feature { feature, transport: capabilities.name });
@@ -140,7 +134,7 @@ impl<K> Outbox<K> {
         self.wanted.push(feature);
         if feature == Feature::DesiredProperties {
             // The whole twin comes as the answer to a request.
-            self.subscribe(Feature::Twin)?;
+            self.want(Feature::Twin)?;
             self.fetch_twin_anew();
         }
         self.transport.subscribe(self.slot, &self.wanted);
@@ -153,6 +147,9 @@ impl<K> Outbox<K> {
             self.forget_twin_request();
             self.twin_sync.stop();
         }
+        if feature == Feature::Inputs {
+            self.unclaimed_inputs_are_events = false;
+        }
         let before = self.wanted.len();
         self.wanted.retain(|wanted| *wanted != feature);
         if self.wanted.len() < before {
@@ -164,6 +161,7 @@ impl<K> Outbox<K> {
     /// not told; ask [`connection_state`](Self::connection_state).
     #[doc(alias = "IoTHubClient_LL_SetConnectionStatusCallback")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetConnectionStatusCallback")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetConnectionStatusCallback")]
     pub fn set_connection_status_callback(
         &mut self,
         callback: impl FnMut(StatusChange, &mut Outbox<K>) + Send + 'static,
@@ -186,9 +184,10 @@ impl<K> Outbox<K> {
         self.connection.reconnect();
     }
 
-    /// When the last cloud-to-device message arrived; `None` if there was none.
+    /// When the last message arrived, from the cloud or to an input; `None` if there was none.
     #[doc(alias = "IoTHubClient_LL_GetLastMessageReceiveTime")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetLastMessageReceiveTime")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetLastMessageReceiveTime")]
     pub fn last_message_receive_time(&self) -> Option<SystemTime> {
         self.last_message
     }
@@ -234,6 +233,7 @@ impl<K> Outbox<K> {
             (can_submit || can_request || renews || self.awaits_slice).then_some(now),
             self.connection.attempt_due(now),
             self.connection.drain_until(),
+            self.tokens.awaited_until(),
             self.tokens.next_duty_in(wall).and_then(|duty| now.checked_add(duty)),
             self.telemetry.next_expiry(),
             self.twin_deadline(),
@@ -250,6 +250,7 @@ impl<K> Outbox<K> {
         self.platform.readiness(out);
         if !self.connection.is_closed() {
             self.transport.readiness(out);
+            self.tokens.readiness(out);
         }
     }
 }

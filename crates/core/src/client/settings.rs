@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::outbox::Outbox;
-use crate::credential::CredentialError;
+use super::sampling::Sampling;
+use crate::create_error::CreateError;
+use crate::credential::{Credential, CredentialError};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
 use crate::options::{ClientOption, OptionError};
 use crate::retry::RetryConfig;
@@ -14,6 +16,8 @@ impl<K> Outbox<K> {
     /// tries again at once.
     #[doc(alias = "IoTHubClient_LL_SetRetryPolicy")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetRetryPolicy")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetRetryPolicy")]
+    #[doc(alias = "IoTHubTransport_SetRetryPolicy")]
     pub fn set_retry_policy(&mut self, config: impl Into<RetryConfig>) {
         self.connection.set_retry(config.into());
     }
@@ -21,6 +25,7 @@ impl<K> Outbox<K> {
     /// The retry policy in force.
     #[doc(alias = "IoTHubClient_LL_GetRetryPolicy")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetRetryPolicy")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetRetryPolicy")]
     pub fn retry_policy(&self) -> &RetryConfig {
         self.connection.retry_config()
     }
@@ -38,6 +43,29 @@ impl<K> Outbox<K> {
         Ok(())
     }
 
+    /// Proves the client's identity otherwise from now on: by another key, token, signer or certificate. A live connection
+    /// is replaced by a planned renewal, in which nothing is lost; a client that waits or has stopped tries at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if a certificate cannot be used; the old credential stays in force.
+    pub fn set_credential(&mut self, credential: impl Into<Credential>) -> Result<(), CreateError> {
+        let credential = credential.into();
+        let certificate = match &credential {
+            Credential::X509(certificate) => Some(certificate),
+            _ => None,
+        };
+        if certificate.is_some() || self.tokens.is_x509() {
+            self.transport.set_certificate(self.slot, certificate)?;
+        }
+        self.tokens.replace_credential(credential);
+        self.renewal_wanted = true;
+        // For a connection that waits for a token of the old one.
+        self.awaits_slice = true;
+        self.connection.reconnect();
+        Ok(())
+    }
+
     /// Sets an option. See [`ClientOption`] for ranges and for when each takes effect.
     ///
     /// # Errors
@@ -45,6 +73,7 @@ impl<K> Outbox<K> {
     /// [`OptionError`] names the option that is out of range or that the transport does not have.
     #[doc(alias = "IoTHubClient_LL_SetOption")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetOption")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetOption")]
     pub fn set_option(&mut self, option: ClientOption) -> Result<(), OptionError> {
         let range = |option, value: Duration, allowed| {
             Err(OptionError::Range { option, value: format!("{} s", value.as_secs_f64()), allowed })
@@ -64,6 +93,11 @@ impl<K> Outbox<K> {
                 return range("retry_max_delay_secs", delay, "at least the retry interval");
             }
             ClientOption::RetryMaxDelay(delay) => self.connection.adjust_retry(retry.with_max_delay(delay)),
+            ClientOption::DiagnosticSampling { percent } if percent > 100 => {
+                let (option, value) = ("diag_sampling_percentage", format!("{percent} %"));
+                return Err(OptionError::Range { option, value, allowed: "from 0 to 100" });
+            }
+            ClientOption::DiagnosticSampling { percent } => self.sampling = Sampling::new(percent),
             ClientOption::Transport(option) => self.transport.set_option(&option)?,
         }
         Ok(())

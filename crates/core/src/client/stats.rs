@@ -12,9 +12,9 @@ pub struct Stats {
     pub undelivered: u64,
     /// Messages that were on the wire when a connection was lost, and were sent again.
     pub resent: u64,
-    /// Cloud-to-device messages received.
+    /// Messages received: from the cloud, and to the inputs of a module.
     pub received: u64,
-    /// Cloud-to-device messages that arrived without a subscription and were left to the hub.
+    /// Messages that arrived without a subscription, or at an input without a callback, and were left to the hub.
     pub unwanted: u64,
     /// Messages and direct methods whose answer came too late for its connection.
     pub stale_answers: u64,

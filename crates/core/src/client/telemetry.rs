@@ -8,7 +8,8 @@ use crate::event::{Refused, RefusedReason, Undelivered};
 use crate::lane::{self, Overflow};
 use crate::message::Message;
 use crate::status::SendStatus;
-use crate::transport::{Op, OpId};
+use crate::system_property::SystemProperty;
+use crate::transport::{Op, OpId, Unsupported};
 
 impl<K> Outbox<K> {
     /// Queues a message for the hub. Its outcome is counted in [`stats`](Self::stats) and told to nobody.
@@ -23,6 +24,8 @@ impl<K> Outbox<K> {
     #[doc(alias = "IoTHubClient_LL_SendEventAsync")]
     #[doc(alias = "IoTHubDeviceClient_LL_SendEventAsync")]
     #[doc(alias = "IoTHubDeviceClient_LL_SendTelemetryAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendEventAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendTelemetryAsync")]
     pub fn send_event(&mut self, message: impl Into<Message>) -> Result<(), Refused<Message>> {
         self.enqueue(message.into(), Confirm::Nobody).map(|_| ())
     }
@@ -55,17 +58,21 @@ impl<K> Outbox<K> {
         self.enqueue(message.into(), Confirm::Event)
     }
 
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         message: Message,
         confirm: Confirm<K, Result<(), Undelivered>>,
     ) -> Result<OpId, Refused<Message>> {
-        if let Err(reason) = self.admit(&message) {
+        let now = self.platform.now();
+        let sampled = self.sampling.mark(&message, now.wall);
+        let sent = sampled.as_ref().unwrap_or(&message);
+        if let Err(reason) = self.admit(sent) {
             return Err(Refused { value: message, reason });
         }
+        self.sampling.advance();
         let id = self.fresh_id();
-        let expires = self.message_timeout.and_then(|timeout| lane::expiry(self.platform.now().mono, timeout));
-        self.telemetry.push(id, message, confirm, expires);
+        let expires = self.message_timeout.and_then(|timeout| lane::expiry(now.mono, timeout));
+        self.telemetry.push(id, sampled.unwrap_or(message), confirm, expires);
         self.stats.accepted += 1;
         Ok(id)
     }
@@ -73,6 +80,9 @@ impl<K> Outbox<K> {
     fn admit(&self, message: &Message) -> Result<(), RefusedReason> {
         if self.closing {
             return Err(RefusedReason::Closed);
+        }
+        if self.identity.module_id.is_none() && message.system(SystemProperty::OutputName).is_some() {
+            return Err(Unsupported::ByDevice { what: "outputs" }.into());
         }
         self.transport.check(&Op::Telemetry(message))?;
         let bounds = self.telemetry.bounds();
@@ -86,6 +96,8 @@ impl<K> Outbox<K> {
     /// Whether telemetry is on its way: `Busy` from acceptance to outcome.
     #[doc(alias = "IoTHubClient_LL_GetSendStatus")]
     #[doc(alias = "IoTHubDeviceClient_LL_GetSendStatus")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetSendStatus")]
+    #[doc(alias = "IoTHubTransport_GetSendStatus")]
     pub fn send_status(&self) -> SendStatus {
         if self.telemetry.is_drained() { SendStatus::Idle } else { SendStatus::Busy }
     }

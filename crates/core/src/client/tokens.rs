@@ -1,11 +1,13 @@
 //! The token for a connection: made or taken when one is needed, and watched until it expires.
 
-use std::time::{Duration, SystemTime};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::credential::{Credential, CredentialError, SharedAccessSignature};
+use crate::credential::{Credential, CredentialError, SharedAccessSignature, text_to_sign, token};
 use crate::identity::Identity;
+use crate::platform::{Now, Readiness};
 use crate::secret::Secret;
 
 /// The life of a token that the client signs: one hour, as in the C SDK (`sas_token_lifetime`).
@@ -20,16 +22,37 @@ const MAX_DRAIN: Duration = Duration::from_secs(10);
 /// Ids stand in a token's scope as they are, as in the C SDK, but for what a URL gives another meaning.
 const SCOPE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// How long a signer may take for a token; the C SDK's limit for the start of an AMQP device is twice that.
+const SIGNER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A credential, with what it takes to make tokens of it.
 #[derive(Debug)]
 pub(super) struct Tokens {
     credential: Credential,
     scope: String,
     lifetime: Duration,
+    /// The token that a signer has not given yet.
+    awaited: Option<Awaited>,
     /// What the present connection has to do about its token, and when.
     plan: Plan,
     /// When the present connection's token expires.
     expiry: Option<SystemTime>,
+}
+
+/// A token for which a connection waits.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    expiry: SystemTime,
+    until: Instant,
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub(super) enum NoToken {
+    /// The ready token has expired.
+    Expired { at: SystemTime },
+    /// The signer did not make one.
+    NotSigned { detail: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +77,12 @@ pub(super) enum TokenDuty {
 
 impl Tokens {
     pub(super) fn new(credential: Credential, identity: &Identity, lifetime: Duration) -> Self {
-        let scope = format!("{}/devices/{}", identity.hub, utf8_percent_encode(&identity.device_id, SCOPE));
-        Self { credential, scope, lifetime, plan: Plan::Nothing, expiry: None }
+        let escaped = |id| utf8_percent_encode(id, SCOPE);
+        let mut scope = format!("{}/devices/{}", identity.hub, escaped(&identity.device_id));
+        if let Some(module_id) = &identity.module_id {
+            scope.push_str(&format!("/modules/{}", escaped(module_id)));
+        }
+        Self { credential, scope, lifetime, awaited: None, plan: Plan::Nothing, expiry: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -71,26 +98,78 @@ impl Tokens {
         Ok(())
     }
 
-    /// The token for a connection that starts now; `None` if the certificate of the connection is proof enough. Fails
-    /// with the time at which a ready token has expired.
-    pub(super) fn for_connection(&mut self, now: SystemTime) -> Result<Option<Secret>, SystemTime> {
+    /// Proves the identity otherwise from the next connection on; one that waits for its token takes it from here.
+    pub(super) fn replace_credential(&mut self, credential: Credential) {
+        if let (Some(_), Credential::Signer(signer)) = (self.awaited, &mut self.credential) {
+            signer.cancel();
+        }
+        self.credential = credential;
+    }
+
+    /// Whether the identity is proved by a certificate.
+    pub(super) fn is_x509(&self) -> bool {
+        matches!(self.credential, Credential::X509(_))
+    }
+
+    /// The token for a connection that starts now; `None` if the certificate of the connection is proof enough. While it is
+    /// pending, the same token is asked for again.
+    pub(super) fn poll_for_connection(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
         self.connection_ended();
-        let token = match &self.credential {
-            Credential::SharedAccessKey(key) => {
-                self.expiry = Some(now + self.lifetime);
-                self.plan = Plan::Renew { at: now + self.lifetime.mul_f64(RENEW_AFTER) };
-                Some(key.sign(&self.scope, now + self.lifetime))
-            }
+        let fresh = Awaited { expiry: now.wall + self.lifetime, until: now.mono + SIGNER_TIMEOUT };
+        let Awaited { expiry, until } = self.awaited.take().unwrap_or(fresh);
+        let token = match &mut self.credential {
+            Credential::SharedAccessKey(key) => key.sign(&self.scope, expiry),
+            Credential::Signer(signer) => match signer.poll_sign(&text_to_sign(&self.scope, expiry), now, waker) {
+                Poll::Ready(Ok(signature)) => token(&self.scope, expiry, &signature),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(NoToken::NotSigned { detail: error.to_string() })),
+                Poll::Pending if until <= now.mono => {
+                    signer.cancel();
+                    let detail = format!("no signature came within {} s", SIGNER_TIMEOUT.as_secs());
+                    return Poll::Ready(Err(NoToken::NotSigned { detail }));
+                }
+                Poll::Pending => {
+                    self.awaited = Some(Awaited { expiry, until });
+                    return Poll::Pending;
+                }
+            },
             Credential::SharedAccessSignature(signature) => {
-                let expiry = signature.expiry();
-                let left = expiry.duration_since(now).ok().filter(|left| !left.is_zero()).ok_or(expiry)?;
+                let (expiry, token) = (signature.expiry(), signature.token().clone());
+                let left = expiry.duration_since(now.wall).unwrap_or_default();
+                if left.is_zero() {
+                    return Poll::Ready(Err(NoToken::Expired { at: expiry }));
+                }
                 self.expiry = Some(expiry);
-                self.plan = Plan::Warn { at: now + left.mul_f64(RENEW_AFTER), expiry };
-                Some(signature.token().clone())
+                self.plan = Plan::Warn { at: now.wall + left.mul_f64(RENEW_AFTER), expiry };
+                return Poll::Ready(Ok(Some(token)));
             }
-            Credential::X509(_) => None,
+            Credential::X509(_) => return Poll::Ready(Ok(None)),
         };
-        Ok(token)
+        self.expiry = Some(expiry);
+        let life = expiry.duration_since(now.wall).unwrap_or_default();
+        self.plan = Plan::Renew { at: now.wall + life.mul_f64(RENEW_AFTER) };
+        Poll::Ready(Ok(Some(token)))
+    }
+
+    /// Whether a connection waits for its token.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// When an awaited token must be asked for again, if nothing wakes the client before.
+    pub(super) fn awaited_until(&self) -> Option<Instant> {
+        let until = self.awaited?.until;
+        let signer = match &self.credential {
+            Credential::Signer(signer) => signer.next_deadline(),
+            _ => None,
+        };
+        Some(signer.map_or(until, |signer| signer.min(until)))
+    }
+
+    /// The descriptors that bring an awaited token.
+    pub(super) fn readiness(&self, out: &mut Vec<Readiness>) {
+        if let (Some(_), Credential::Signer(signer)) = (self.awaited, &self.credential) {
+            signer.readiness(out);
+        }
     }
 
     /// There is no connection whose token would have to be watched.

@@ -56,6 +56,9 @@ impl<K> Outbox<K> {
     /// [`Unsupported`] if the transport has no twin; a callback that was set stays.
     #[doc(alias = "IoTHubClient_LL_SetDeviceTwinCallback")]
     #[doc(alias = "IoTHubDeviceClient_LL_SetDeviceTwinCallback")]
+    #[doc(alias = "IoTHubModuleClient_LL_SetModuleTwinCallback")]
+    #[doc(alias = "IoTHubDeviceClient_LL_GetPropertiesAndSubscribeToUpdatesAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetPropertiesAndSubscribeToUpdatesAsync")]
     pub fn set_twin_callback(
         &mut self,
         callback: impl FnMut(TwinUpdate, &mut Outbox<K>) + Send + 'static,
@@ -79,6 +82,9 @@ impl<K> Outbox<K> {
     ///
     /// [`Refused`] when the client is closed, 100 requests are under way, or the transport has no twin.
     #[doc(alias = "IoTHubDeviceClient_LL_GetTwinAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetTwinAsync")]
+    #[doc(alias = "IoTHubDeviceClient_LL_GetPropertiesAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_GetPropertiesAsync")]
     pub fn get_twin(
         &mut self,
         callback: impl FnOnce(Result<Twin, TwinError>, &mut Outbox<K>) + Send + 'static,
@@ -110,6 +116,9 @@ impl<K> Outbox<K> {
     /// requests are under way, or the transport has no twin.
     #[doc(alias = "IoTHubClient_LL_SendReportedState")]
     #[doc(alias = "IoTHubDeviceClient_LL_SendReportedState")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendReportedState")]
+    #[doc(alias = "IoTHubDeviceClient_LL_SendPropertiesAsync")]
+    #[doc(alias = "IoTHubModuleClient_LL_SendPropertiesAsync")]
     pub fn send_reported_state(&mut self, patch: impl Into<Bytes>) -> Result<(), Refused<Bytes>> {
         self.report(patch.into(), Confirm::Nobody).map(drop)
     }

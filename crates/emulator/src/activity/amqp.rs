@@ -1,4 +1,4 @@
-//! What a link of an AMQP connection is for, and what a device says of a message.
+//! What a link of an AMQP connection is for.
 
 /// What a link is for, and in which direction it goes: each variant is one link of docs/hub-over-amqp.md 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,18 +61,4 @@ impl AmqpLink {
             _ => None,
         }
     }
-}
-
-/// What a device said of a cloud-to-device message over AMQP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum C2dDisposition {
-    /// It is done with it.
-    Accepted,
-    /// It does not want it: the message ends.
-    Rejected,
-    /// It gives it back.
-    Released,
-    /// It gives it back, with changes that a hub does not look at.
-    Modified,
 }

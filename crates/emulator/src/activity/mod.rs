@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::faults::Fault;
 
-pub use amqp::{AmqpLink, C2dDisposition};
+pub use amqp::AmqpLink;
 pub use reason::{DisconnectReason, RefusalReason};
 
 /// Names one connection; unique in the life of an emulator.
@@ -57,9 +57,9 @@ pub enum Activity {
         clean_session: bool,
         /// The flag of CONNACK.
         session_present: bool,
-        /// Seconds, as in CONNECT.
+        /// Seconds, as in CONNECT; 0 on a local connection.
         keep_alive: u16,
-        /// The user name as sent.
+        /// The user name as sent; empty on a local connection.
         user_name: String,
         /// `api-version`, decoded.
         api_version: Option<String>,
@@ -76,7 +76,7 @@ pub enum Activity {
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
-        /// The CONNACK return code.
+        /// The CONNACK return code; 0 on a local connection, which has none.
         code: u8,
         /// What the hub knows and does not tell.
         why: RefusalReason,
@@ -114,6 +114,21 @@ pub enum Activity {
         /// The DUP flag.
         dup: bool,
     },
+    /// A message of a module of an Edge device went where its routes lead. One that went to the hub is on record as [`Telemetry`](Self::Telemetry) too.
+    Routed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The output that the message names.
+        output: Option<String>,
+        /// Where it went: `$upstream`, or `/modules/<module>/inputs/<input>`. Nowhere: no route takes it, and it is gone.
+        to: Vec<String>,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
     /// A PUBLISH was acknowledged but not stored, because its topic is unknown and the hub is configured so.
     PublishDropped {
         /// When.
@@ -123,14 +138,14 @@ pub enum Activity {
         /// The topic.
         topic: String,
     },
-    /// The last will was stored as telemetry.
+    /// The last will was stored as telemetry, or went where the routes of an Edge device lead.
     WillPublished {
         /// When.
         at: SystemTime,
         /// Which connection.
         connection: ConnectionId,
-        /// The record's sequence number.
-        sequence_number: u64,
+        /// The record's sequence number; `None`: no route led to the hub.
+        sequence_number: Option<u64>,
     },
     /// The last will was not stored; the text says why.
     WillDropped {
@@ -176,6 +191,50 @@ pub enum Activity {
     },
     /// A cloud-to-device message was completed.
     C2dAcked {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// An input message was sent.
+    InputSent {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The input.
+        input: String,
+        /// The message id.
+        message_id: String,
+        /// The packet id at QoS 1.
+        packet_id: Option<u16>,
+        /// The DUP flag.
+        dup: bool,
+    },
+    /// An input message was completed.
+    InputAcked {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The input.
+        input: String,
+        /// The message id.
+        message_id: String,
+    },
+    /// The device gave a cloud-to-device or input message back, to be sent again. Over AMQP: released or modified. Not possible over MQTT.
+    MessageAbandoned {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The message id.
+        message_id: String,
+    },
+    /// The device rejected a cloud-to-device or input message. Not possible over MQTT.
+    MessageRejected {
         /// When.
         at: SystemTime,
         /// Which connection.
@@ -313,8 +372,6 @@ pub enum Activity {
         connection: ConnectionId,
         /// The connection that carries it.
         carrier: ConnectionId,
-        /// The module, if it is one.
-        module: Option<String>,
     },
     /// A link was attached.
     AmqpAttached {
@@ -358,19 +415,6 @@ pub enum Activity {
         condition: Option<String>,
         /// Whether the client said so first.
         by_client: bool,
-    },
-    /// A device settled a cloud-to-device message over AMQP.
-    C2dSettled {
-        /// When.
-        at: SystemTime,
-        /// Which connection.
-        connection: ConnectionId,
-        /// The message id.
-        message_id: String,
-        /// What the device said.
-        disposition: C2dDisposition,
-        /// Whether the device still had the lock; otherwise it changed nothing.
-        in_time: bool,
     },
     /// A device asked for desired patches over AMQP, or no longer wants them.
     DesiredSubscribed {
@@ -447,6 +491,7 @@ impl Activity {
             | Self::Subscribed { at, connection, .. }
             | Self::Unsubscribed { at, connection, .. }
             | Self::Telemetry { at, connection, .. }
+            | Self::Routed { at, connection, .. }
             | Self::PublishDropped { at, connection, .. }
             | Self::WillPublished { at, connection, .. }
             | Self::WillDropped { at, connection, .. }
@@ -454,6 +499,10 @@ impl Activity {
             | Self::PubackReceived { at, connection, .. }
             | Self::C2dSent { at, connection, .. }
             | Self::C2dAcked { at, connection, .. }
+            | Self::InputSent { at, connection, .. }
+            | Self::InputAcked { at, connection, .. }
+            | Self::MessageAbandoned { at, connection, .. }
+            | Self::MessageRejected { at, connection, .. }
             | Self::Ping { at, connection, .. }
             | Self::TwinGet { at, connection, .. }
             | Self::TwinReported { at, connection, .. }
@@ -468,7 +517,6 @@ impl Activity {
             | Self::AmqpAttached { at, connection, .. }
             | Self::AmqpAttachRefused { at, connection, .. }
             | Self::AmqpDetached { at, connection, .. }
-            | Self::C2dSettled { at, connection, .. }
             | Self::DesiredSubscribed { at, connection, .. }
             | Self::FaultScheduled { at, connection, .. }
             | Self::FaultIgnored { at, connection, .. }

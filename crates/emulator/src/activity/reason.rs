@@ -19,7 +19,7 @@ pub enum RefusalReason {
     ClientIdMismatch,
     /// The identity is not in the registry.
     UnknownDevice,
-    /// The device is disabled.
+    /// The device is disabled, and so are its modules.
     DeviceDisabled,
     /// No token and no certificate was given, or not the kind that the identity needs.
     CredentialMissing,
@@ -72,6 +72,8 @@ pub enum DisconnectReason {
     DeviceDisabled,
     /// The service deleted the device.
     DeviceDeleted,
+    /// The service deleted the module.
+    ModuleDeleted,
     /// The service asked for it.
     ByService,
     /// The device broke the protocol; the text says how.
@@ -83,6 +85,13 @@ pub enum DisconnectReason {
         /// Its size, or the packet's.
         size: usize,
         /// The limit.
+        limit: usize,
+    },
+    /// A route leads to a module that has too many messages waiting already. Nothing of the message was delivered.
+    InputQueueFull {
+        /// `device/module`.
+        module: String,
+        /// How many may wait.
         limit: usize,
     },
     /// A PUBLISH to a topic that the hub does not know, or of another identity.

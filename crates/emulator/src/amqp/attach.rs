@@ -18,8 +18,9 @@ use crate::amqp::{Head, State, events, message};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
 use crate::hub::c2d::Settlement;
+use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 /// The largest message on a link, and on one of cloud-to-device messages (docs/hub-over-amqp.md 3).
 pub(super) const MAX_MESSAGE: u64 = 1_048_576;
@@ -71,22 +72,22 @@ impl Head {
         let Some(node) = address::node(&address, &attach.role, &hub.config.host_names, &hub.config.event_hub_name)
         else {
             let text = format!("the hub has no node '{}' for this direction", shown(&address));
-            return self.refuse(hub, now, place, &attach, NO_DEVICE, error(condition::NOT_ALLOWED, text));
+            return self.refuse(hub, now, place, &attach, &NOBODY, error(condition::NOT_ALLOWED, text));
         };
-        let device = node.identity.as_ref().map_or(NO_DEVICE, |identity| identity.device.as_str()).to_owned();
-        if self.drops(hub, now, &device, DropPoint::AttachReceived) {
+        let owner = node.identity.clone().unwrap_or_else(|| NOBODY.clone());
+        if self.drops(hub, now, &owner, DropPoint::AttachReceived) {
             return;
         }
-        match self.allowed(hub, now, &device, &node) {
-            Ok(auth_type) => self.accept(hub, now, place, attach, node, &device, auth_type),
-            Err(error) => self.refuse(hub, now, place, &attach, &device, error),
+        match self.allowed(hub, now, &owner, &node) {
+            Ok(auth_type) => self.accept(hub, now, place, attach, node, &owner, auth_type),
+            Err(error) => self.refuse(hub, now, place, &attach, &owner, error),
         }
     }
 
     /// Whether the peer may attach here, and how it is authenticated.
-    fn allowed(&self, hub: &mut HubState, now: Now, device: &str, node: &Node) -> Result<&'static str, Error> {
+    fn allowed(&self, hub: &mut HubState, now: Now, owner: &Identity, node: &Node) -> Result<&'static str, Error> {
         let wanted = |fault: &Fault| matches!(fault, Fault::AmqpRefuseAttach { link, .. } if *link == node.kind);
-        if let Some(Fault::AmqpRefuseAttach { condition, .. }) = self.take_fault(hub, now, device, wanted) {
+        if let Some(Fault::AmqpRefuseAttach { condition, .. }) = self.take_fault(hub, now, owner, wanted) {
             return Err(error(&condition, "a fault was injected"));
         }
         let State::Open(open) = &self.state else { return Ok("sas") };
@@ -102,7 +103,7 @@ impl Head {
             return Err(error(condition::NOT_ALLOWED, "this connection is authenticated without tokens"));
         }
         let auth_type = open.grants.authorise(hub, &self.peer, now, node).map_err(|Refusal { condition, why }| {
-            tracing::debug!(device, ?why, "attach refused");
+            tracing::debug!(%owner, ?why, "attach refused");
             error(condition, format!("{why:?}"))
         })?;
         match &node.partition {
@@ -119,7 +120,7 @@ impl Head {
         place: Place,
         attach: Attach,
         node: Node,
-        device: &str,
+        owner: &Identity,
         auth_type: &'static str,
     ) {
         let facts = Facts::of(attach.properties.as_ref());
@@ -127,14 +128,14 @@ impl Head {
             None => None,
             Some(partition) => match Reader::new(hub, self.id, partition, attach.source.as_deref(), facts.epoch) {
                 Ok(reader) => Some(reader),
-                Err(error) => return self.refuse(hub, now, place, &attach, device, error),
+                Err(error) => return self.refuse(hub, now, place, &attach, owner, error),
             },
         };
         self.make_room(hub, now, &node, &facts.channel_id);
         if let Some(identity) = &node.identity {
             self.join(hub, now, identity, auth_type);
         }
-        let modes = self.settle_modes(hub, now, device, &attach, node.kind);
+        let modes = self.settle_modes(hub, now, owner, &attach, node.kind);
         let is_sender = attach.role == Role::Receiver;
         let end = if is_sender {
             End::Sender(Sender {
@@ -149,7 +150,7 @@ impl Head {
         } else {
             let full_credit = if node.kind == AmqpLink::TokenRequests { TOKEN_CREDIT } else { CREDIT };
             let wanted = |fault: &Fault| matches!(fault, Fault::AmqpWithholdCredit { link } if *link == node.kind);
-            let withheld = self.take_fault(hub, now, device, wanted).is_some();
+            let withheld = self.take_fault(hub, now, owner, wanted).is_some();
             let full_credit = if withheld { 0 } else { full_credit };
             let delivery_count = attach.initial_delivery_count.unwrap_or(0);
             End::Receiver(Receiver { credit: full_credit, delivery_count, full_credit, partial: None })
@@ -167,7 +168,7 @@ impl Head {
             hub.set_model_id(connection, model_id);
         }
         hub.note(
-            device,
+            owner,
             Activity::AmqpAttached {
                 at: now.wall,
                 connection,
@@ -179,7 +180,7 @@ impl Head {
             },
         );
         self.subscribe(hub, &node);
-        self.drops(hub, now, device, DropPoint::Attached);
+        self.drops(hub, now, owner, DropPoint::Attached);
     }
 
     /// What a new link displaces: one of the same kind of the identity, and partners that belong to another pair (E22).
@@ -205,7 +206,7 @@ impl Head {
         &self,
         hub: &mut HubState,
         now: Now,
-        device: &str,
+        owner: &Identity,
         attach: &Attach,
         kind: AmqpLink,
     ) -> (SenderSettleMode, ReceiverSettleMode) {
@@ -222,7 +223,7 @@ impl Head {
             _ => (attach.snd_settle_mode.clone(), Rcv::First),
         };
         let wanted = |fault: &Fault| matches!(fault, Fault::AmqpWrongSettleMode { link } if *link == kind);
-        if self.take_fault(hub, now, device, wanted).is_none() {
+        if self.take_fault(hub, now, owner, wanted).is_none() {
             return modes;
         }
         let snd = if modes.0 == Snd::Settled { Snd::Unsettled } else { Snd::Settled };
@@ -262,12 +263,12 @@ impl Head {
     }
 
     /// Attach, then detach with the reason: how the real hub refuses (docs/hub-over-amqp.md 3).
-    fn refuse(&mut self, hub: &mut HubState, now: Now, place: Place, asked: &Attach, device: &str, error: Error) {
+    fn refuse(&mut self, hub: &mut HubState, now: Now, place: Place, asked: &Attach, owner: &Identity, error: Error) {
         let modes = (asked.snd_settle_mode.clone(), asked.rcv_settle_mode.clone());
         self.say_attach(now, place, asked, modes, None);
         let (address, condition) = (address_of(asked).unwrap_or_default(), condition_of(&error));
         hub.note(
-            if hub.registry.get(device).is_some() { device } else { NO_DEVICE },
+            if hub.registry.knows(owner) { owner } else { &NOBODY },
             Activity::AmqpAttachRefused { at: now.wall, connection: self.id, address: shown(address), condition },
         );
         self.say_detach(now, place, Some(error));
@@ -328,8 +329,7 @@ impl Head {
             condition: error.map(condition_of),
             by_client,
         };
-        let device = identity.filter(|identity| hub.registry.get(&identity.device).is_some());
-        hub.note(&device.map_or_else(|| NO_DEVICE.to_owned(), |identity| identity.device.clone()), activity);
+        hub.note(identity.unwrap_or(&NOBODY), activity);
     }
 
     /// Forgets a link, and gives back what it holds.
@@ -351,7 +351,7 @@ impl Head {
                 What::Feedback(records) => hub.give_back_feedback(records),
                 What::C2d(given) => {
                     if let Some(member) = self.member(link.node.identity.as_ref()) {
-                        hub.settle_c2d(member.connection, given.lock, Settlement::Abandon, now);
+                        given.settle(hub, member.connection, Settlement::Abandon, now);
                     }
                 }
             }
@@ -375,6 +375,7 @@ impl Head {
         let connection = member.connection;
         let feature = match node.kind {
             AmqpLink::CloudToDevice => Feature::CloudToDevice,
+            AmqpLink::Inputs => Feature::Inputs,
             AmqpLink::TwinReplies => Feature::TwinResponses,
             // Without both links no request is sent (E42).
             AmqpLink::MethodRequests | AmqpLink::MethodResponses if self.has_partner(node) => Feature::Methods,
@@ -400,6 +401,7 @@ impl Head {
         };
         let features: &[Feature] = match link.node.kind {
             AmqpLink::CloudToDevice => &[Feature::CloudToDevice],
+            AmqpLink::Inputs => &[Feature::Inputs],
             AmqpLink::TwinReplies => &[Feature::TwinResponses, Feature::DesiredPatches],
             AmqpLink::MethodRequests | AmqpLink::MethodResponses => &[Feature::Methods],
             _ => &[],

@@ -6,7 +6,7 @@ use fe2o3_amqp_types::performatives::Disposition;
 use fe2o3_amqp_types::primitives::SimpleValue;
 use serde_amqp::Value;
 
-use crate::activity::{Activity, C2dDisposition};
+use crate::activity::{AmqpLink, ConnectionId};
 use crate::amqp::condition::{self, error};
 use crate::amqp::link::Place;
 use crate::amqp::message::{self, Body, Outgoing};
@@ -25,8 +25,15 @@ use crate::hub::registry::Identity;
 /// A message that the device has.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
-    pub(super) lock: LockId,
-    message_id: String,
+    lock: LockId,
+    sequence: u64,
+}
+
+impl Given {
+    /// False: the lock is no more.
+    pub(super) fn settle(&self, hub: &mut HubState, by: ConnectionId, how: Settlement, now: Now) -> bool {
+        hub.has_lock(by, self.lock) && hub.settle(by, self.sequence, how, now)
+    }
 }
 
 impl Head {
@@ -37,21 +44,21 @@ impl Head {
         let Some(identity) = link.node.identity.clone() else { return false };
         let settled = link.sender().is_some_and(|sender| sender.settled);
         let Some(connection) = self.member(Some(&identity)).map(|member| member.connection) else { return false };
-        let Some((delivery, _)) = hub.take_c2d(connection, now) else { return false };
+        // What the hub keeps for a module is for its inputs.
+        if (link.node.kind == AmqpLink::Inputs) != identity.module.is_some() {
+            return false;
+        }
+        let Some((delivery, _)) = hub.take_message(connection, now) else { return false };
         let token = guid::random_bits();
-        let message_id = delivery.message.message_id.clone();
         let payload = message(&identity, &delivery, token, hub.config.amqp_first_delivery_count).encode();
-        let given = Given { lock: delivery.lock, message_id: message_id.clone() };
-        hub.note(
-            &identity.device,
-            Activity::C2dSent { at: now.wall, connection, message_id, packet_id: None, dup: delivery.dup },
-        );
+        let given = Given { lock: delivery.lock, sequence: delivery.sequence };
+        hub.note_sent(connection, &delivery.message, None, delivery.dup, now);
         if settled {
             // Only a fault makes the link so. Sending completes it, as at MQTT's QoS 0.
-            hub.settle_c2d(connection, delivery.lock, Settlement::Complete, now);
+            given.settle(hub, connection, Settlement::Complete, now);
         }
         self.deliver(hub, now, place, Parcel { tag: guid::dotnet_bytes(token), payload, what: What::C2d(given) });
-        !self.drops(hub, now, &identity.device, DropPoint::C2dSent)
+        !self.drops(hub, now, &identity, DropPoint::C2dSent)
     }
 
     /// The peer says what became of one delivery.
@@ -76,10 +83,10 @@ impl Head {
         match (what, identity) {
             (What::Feedback(records), _) if !accepted => hub.give_back_feedback(records),
             (What::C2d(given), Some(identity)) => {
-                if self.drops(hub, now, &identity.device, DropPoint::PubackReceived) {
+                if self.drops(hub, now, &identity, DropPoint::PubackReceived) {
                     return;
                 }
-                if !self.settle_message(hub, now, &identity, given, disposition.state.as_ref()) {
+                if !self.settle_message(hub, now, &identity, &given, disposition.state.as_ref()) {
                     let lost = error(condition::LOCK_LOST, "the lock of the message is over");
                     answer = DeliveryState::Rejected(Rejected { error: Some(lost) });
                 }
@@ -98,20 +105,16 @@ impl Head {
         hub: &mut HubState,
         now: Now,
         identity: &Identity,
-        given: Given,
+        given: &Given,
         state: Option<&DeliveryState>,
     ) -> bool {
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return false };
-        let (settlement, shown) = match state {
-            Some(DeliveryState::Accepted(_)) => (Settlement::Complete, C2dDisposition::Accepted),
-            Some(DeliveryState::Rejected(_)) => (Settlement::Reject, C2dDisposition::Rejected),
-            Some(DeliveryState::Modified(_)) => (Settlement::Abandon, C2dDisposition::Modified),
-            _ => (Settlement::Abandon, C2dDisposition::Released),
+        let settlement = match state {
+            Some(DeliveryState::Accepted(_)) => Settlement::Complete,
+            Some(DeliveryState::Rejected(_)) => Settlement::Reject,
+            _ => Settlement::Abandon,
         };
-        let in_time = hub.settle_c2d(connection, given.lock, settlement, now);
-        let (at, message_id) = (now.wall, given.message_id);
-        hub.note(&identity.device, Activity::C2dSettled { at, connection, message_id, disposition: shown, in_time });
-        in_time
+        given.settle(hub, connection, settlement, now)
     }
 }
 
@@ -119,43 +122,46 @@ fn is_outcome(state: Option<&DeliveryState>) -> bool {
     !matches!(state, None | Some(DeliveryState::Received(_)))
 }
 
+/// System properties that travel as application properties; what is neither here nor a property of AMQP's own is an annotation.
+const IN_APPLICATION: [&str; 4] =
+    ["iothub-ack", "iothub-message-schema", "iothub-creation-time-utc", "iothub-operation"];
+
 fn message(identity: &Identity, delivery: &Delivery, token: u128, first_count: u8) -> Outgoing {
     let stored = &delivery.message;
     let count = u8::try_from(delivery.delivery_count).unwrap_or(u8::MAX).saturating_add(first_count);
-    let content = &stored.message;
     // Values are texts: the C SDK rejects a message with any other, so a name without a value gets an empty one.
-    let mut application: Vec<(String, SimpleValue)> = content
-        .properties
-        .iter()
+    let properties = stored.message.properties.iter();
+    let mut application: Vec<(String, SimpleValue)> = properties
         .map(|(name, value)| (name.clone(), SimpleValue::String(value.clone().unwrap_or_default())))
         .collect();
-    if let Some(mode) = content.ack {
-        application.push(("iothub-ack".to_owned(), SimpleValue::String(mode.wire().to_owned())));
+    let mut annotations = vec![
+        ("iothub-enqueuedtime", message::timestamp(delivery.enqueued)),
+        ("iothub-deliverycount", Value::Ubyte(count)),
+        ("x-opt-sequence-number", Value::Ulong(delivery.sequence)),
+        ("x-opt-lock-token", Value::String(guid::text(token))),
+    ];
+    if let Some(input) = &stored.message.input {
+        annotations.push(("x-opt-input-name", Value::String(input.clone())));
     }
-    Outgoing {
-        annotations: vec![
-            ("iothub-enqueuedtime", message::timestamp(delivery.enqueued)),
-            ("iothub-deliverycount", Value::Ubyte(count)),
-            ("x-opt-sequence-number", Value::Ulong(delivery.sequence)),
-            ("x-opt-lock-token", Value::String(guid::text(token))),
-        ],
-        properties: Properties {
-            message_id: Some(MessageId::String(stored.message_id.clone())),
-            user_id: content.user_id.as_ref().map(|id| id.clone().into_bytes().into()),
-            to: Some(devicebound(identity)),
-            correlation_id: content.correlation_id.clone().map(MessageId::String),
-            content_type: content.content_type.as_deref().map(message::symbol),
-            content_encoding: content.content_encoding.as_deref().map(message::symbol),
-            absolute_expiry_time: stored.stated_expiry.map(message::timestamp_of),
-            ..Properties::default()
-        },
-        application,
-        body: Body::Data(content.body.clone()),
+    let mut properties = Properties::default();
+    for (name, value) in stored.system(identity) {
+        match name {
+            "message-id" => properties.message_id = Some(MessageId::String(value)),
+            "correlation-id" => properties.correlation_id = Some(MessageId::String(value)),
+            "user-id" => properties.user_id = Some(value.into_bytes().into()),
+            "content-type" => properties.content_type = Some(message::symbol(&value)),
+            "content-encoding" => properties.content_encoding = Some(message::symbol(&value)),
+            "absolute-expiry-time" => {
+                properties.absolute_expiry_time = stored.stated_expiry.map(message::timestamp_of);
+            }
+            // What a route passes on is the sender's; a cloud-to-device message's is the hub's, with the id escaped.
+            "to" if stored.message.input.is_some() => properties.to = Some(value),
+            "to" => properties.to = Some(format!("/devices/{}/messages/deviceBound", escape(&identity.device))),
+            name if IN_APPLICATION.contains(&name) => {
+                application.push((name.to_owned(), SimpleValue::String(value)));
+            }
+            name => annotations.push((name, Value::String(value))),
+        }
     }
-}
-
-/// The `to` of a message to a device.
-fn devicebound(identity: &Identity) -> String {
-    let module = identity.module.as_ref().map(|module| format!("/modules/{}", escape(module)));
-    format!("/devices/{}{}/messages/deviceBound", escape(&identity.device), module.unwrap_or_default())
+    Outgoing { annotations, properties, application, body: Body::Data(stored.message.body.clone()) }
 }

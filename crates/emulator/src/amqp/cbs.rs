@@ -1,13 +1,12 @@
 //! Tokens: `put-token` on `$cbs` and its reply (docs/hub-over-amqp.md 2; E10-E15).
 
-use std::time::Duration;
-
 use fe2o3_amqp_types::messaging::{MessageId, Properties};
 use fe2o3_amqp_types::primitives::SimpleValue;
 use serde_amqp::Value;
 
 use crate::activity::{Activity, AmqpLink, RefusalReason};
 use crate::amqp::address;
+use crate::amqp::grants::PolicyGrant;
 use crate::amqp::link::Place;
 use crate::amqp::message::{Incoming, Outgoing};
 use crate::amqp::transfer::Received;
@@ -16,8 +15,7 @@ use crate::auth::{self, Authenticated, sas};
 use crate::clock::Now;
 use crate::faults::{CbsFault, DropPoint, Fault};
 use crate::hub::registry::Identity;
-use crate::hub::{HubState, NO_DEVICE};
-use crate::policy::Rights;
+use crate::hub::{HubState, NOBODY};
 
 /// The only type of token (docs/hub-over-amqp.md 2).
 const SAS_TOKEN: &str = "servicebus.windows.net:sastoken";
@@ -25,7 +23,7 @@ const SAS_TOKEN: &str = "servicebus.windows.net:sastoken";
 /// What an accepted token opens.
 enum Grant {
     Identity(Identity, Authenticated),
-    Policy { name: String, rights: Rights, path: Vec<String>, authenticated: Authenticated },
+    Policy(String, PolicyGrant),
 }
 
 /// Why a token is not accepted.
@@ -55,12 +53,11 @@ impl Head {
         let name = request.application("name").and_then(message::text).unwrap_or_default();
         let audience = name_path(&hub.config.host_names, &name);
         let identity = audience.as_deref().ok().and_then(identity_of);
-        let device = identity.as_ref().filter(|identity| hub.registry.get(&identity.device).is_some());
-        let device = device.map_or(NO_DEVICE, |identity| identity.device.as_str()).to_owned();
-        if self.drops(hub, now, &device, DropPoint::PutTokenReceived) {
+        let owner = identity.as_ref().filter(|identity| hub.registry.knows(identity)).unwrap_or(&NOBODY).clone();
+        if self.drops(hub, now, &owner, DropPoint::PutTokenReceived) {
             return;
         }
-        let fault = match self.take_fault(hub, now, &device, |fault| matches!(fault, Fault::Cbs(_))) {
+        let fault = match self.take_fault(hub, now, &owner, |fault| matches!(fault, Fault::Cbs(_))) {
             Some(Fault::Cbs(fault)) => Some(fault),
             _ => None,
         };
@@ -76,11 +73,11 @@ impl Head {
         let grace = hub.config.sas_grace;
         let (mut status, why) = match result {
             Ok(Grant::Identity(identity, authenticated)) => {
-                open.grants.grant(identity, with_grace(authenticated, grace));
+                open.grants.grant(identity, authenticated.with_grace(grace));
                 (200, None)
             }
-            Ok(Grant::Policy { name, rights, path, authenticated }) => {
-                open.grants.grant_policy(name, rights, path, with_grace(authenticated, grace));
+            Ok(Grant::Policy(name, grant)) => {
+                open.grants.grant_policy(name, grant);
                 (200, None)
             }
             Err(Refused { status, why }) => (status, Some(why)),
@@ -90,7 +87,7 @@ impl Head {
         }
         tracing::debug!(connection = self.id.0, name, status, ?why, "put-token");
         let shown = name.chars().take(200).collect();
-        hub.note(&device, Activity::TokenPut { at: now.wall, connection: self.id, name: shown, status, why });
+        hub.note(&owner, Activity::TokenPut { at: now.wall, connection: self.id, name: shown, status, why });
         self.say_status(hub, now, received.place, request, status, fault);
     }
 
@@ -148,7 +145,7 @@ fn check(
     };
     let parsed = sas::Token::parse(token.as_bytes()).map_err(|why| Refused { status: 400, why })?;
     if let Some(name) = parsed.policy() {
-        let (authenticated, rights) = auth::authenticate_policy(&hub.config, &name, token.as_bytes(), now.wall)
+        let (rights, expiry) = auth::authenticate_policy(&hub.config, &name, token.as_bytes(), now.wall)
             .map_err(|why| Refused::checked(hub, why))?;
         let token_path = name_path(&hub.config.host_names, &parsed.audience())
             .map_err(|_| Refused { status: 401, why: RefusalReason::TokenAudience { audience: parsed.audience() } })?;
@@ -156,14 +153,14 @@ fn check(
             let audience = parsed.audience();
             return Err(Refused { status: 401, why: RefusalReason::TokenAudience { audience } });
         }
-        return Ok(Grant::Policy { name, rights, path, authenticated });
+        let expires = expiry.checked_add(hub.config.sas_grace);
+        return Ok(Grant::Policy(name, PolicyGrant { rights, path, expires }));
     }
     let Some(identity) = identity else {
         let audience = parsed.audience();
         return Err(Refused { status: 401, why: RefusalReason::TokenAudience { audience } });
     };
-    let authenticated = hub
-        .authenticate(&identity, Some(token.as_bytes()), &head.peer, now)
+    let authenticated = auth::authenticate(hub, &identity, Some(token.as_bytes()), &head.peer, now.wall)
         .map_err(|why| Refused::checked(hub, why))?;
     Ok(Grant::Identity(identity, authenticated))
 }
@@ -189,11 +186,6 @@ fn identity_of(path: &[String]) -> Option<Identity> {
         }
         _ => None,
     }
-}
-
-fn with_grace(authenticated: Authenticated, grace: Duration) -> Authenticated {
-    let expires = authenticated.expires.map(|expiry| expiry.checked_add(grace).unwrap_or(expiry));
-    Authenticated { expires, ..authenticated }
 }
 
 /// A reply whose content is a status: the request's id comes back as it was, type and all (E11).

@@ -14,7 +14,7 @@ use crate::amqp::grants::Grants;
 use crate::amqp::sasl::Login;
 use crate::amqp::{Head, Open, Stage, State};
 use crate::clock::Now;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 /// The highest channel (docs/hub-over-amqp.md 1).
 const CHANNEL_MAX: u16 = 8191;
@@ -95,7 +95,7 @@ impl Head {
         }
         tracing::debug!(connection = self.id.0, container = open.container_id, "AMQP connection opens");
         hub.note(
-            NO_DEVICE,
+            &NOBODY,
             Activity::AmqpOpened {
                 at: now.wall,
                 connection: self.id,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::activity::RefusalReason;
+use crate::activity::{DisconnectReason, RefusalReason};
 use crate::amqp::address::Node;
 use crate::amqp::sasl::Login;
 use crate::amqp::{Head, State, condition};
-use crate::auth::{Authenticated, Peer};
+use crate::auth::{self, Authenticated, Peer};
 use crate::clock::Now;
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
@@ -22,11 +22,11 @@ pub(super) struct Grants {
 }
 
 #[derive(Debug)]
-struct PolicyGrant {
-    rights: Rights,
+pub(super) struct PolicyGrant {
+    pub(super) rights: Rights,
     /// What the token is for, below the hub: nothing, or the segments that a resource must begin with.
-    path: Vec<String>,
-    expires: Option<SystemTime>,
+    pub(super) path: Vec<String>,
+    pub(super) expires: Option<SystemTime>,
 }
 
 /// Why a link is refused.
@@ -56,9 +56,9 @@ impl Grants {
                 grants.takes_tokens = false;
                 grants.grant(identity, authenticated);
             }
-            Login::Policy { name, rights, authenticated } => {
+            Login::Policy { name, rights, expires } => {
                 grants.takes_tokens = false;
-                grants.grant_policy(name, rights, Vec::new(), authenticated);
+                grants.grant_policy(name, PolicyGrant { rights, path: Vec::new(), expires });
             }
         }
         grants
@@ -73,14 +73,8 @@ impl Grants {
         self.identities.insert(identity, authenticated);
     }
 
-    pub(super) fn grant_policy(
-        &mut self,
-        name: String,
-        rights: Rights,
-        path: Vec<String>,
-        authenticated: Authenticated,
-    ) {
-        self.policies.insert(name, PolicyGrant { rights, path, expires: authenticated.expires });
+    pub(super) fn grant_policy(&mut self, name: String, grant: PolicyGrant) {
+        self.policies.insert(name, grant);
     }
 
     /// When the next token is over. The hub's grace is already in.
@@ -125,7 +119,7 @@ impl Grants {
         if peer.certificates.is_empty() {
             return missing;
         }
-        hub.authenticate(identity, None, peer, now).map(|granted| granted.auth_type).map_err(Refusal::new)
+        auth::authenticate(hub, identity, None, peer, now.wall).map(|granted| granted.auth_type).map_err(Refusal::new)
     }
 }
 
@@ -149,7 +143,7 @@ impl Head {
             let State::Open(open) = &self.state else { return };
             if node.kind.needs_a_right() && open.grants.authorise(hub, &self.peer, now, &node).is_err() {
                 let error = condition::error(condition::UNAUTHORIZED, "the token has expired");
-                self.detach(hub, now, place, Some(error), &crate::activity::DisconnectReason::TokenExpired);
+                self.detach(hub, now, place, Some(error), &DisconnectReason::TokenExpired);
             }
         }
     }

@@ -40,13 +40,11 @@ impl Head {
         };
         let carried = Some(Carried { by: self.id, session: Session::default() });
         hub.open(connection, Opening { sender, clean_session: true, will: None, carried }, false, now);
+        hub.take_seat(connection, None);
         let member = Member { connection, later_patches: Vec::new(), trouble: None };
         open.members.insert(identity.clone(), member);
-        tracing::debug!(connection = connection.0, carrier = self.id.0, device = identity.device, "joined");
-        hub.note(
-            &identity.device,
-            Activity::AmqpConnected { at: now.wall, connection, carrier: self.id, module: identity.module.clone() },
-        );
+        tracing::debug!(connection = connection.0, carrier = self.id.0, %identity, "joined");
+        hub.note(identity, Activity::AmqpConnected { at: now.wall, connection, carrier: self.id });
     }
 
     /// The identity's last link is gone.
@@ -56,8 +54,7 @@ impl Head {
             return;
         }
         if let Some(member) = open.members.remove(identity) {
-            hub.end(member.connection, why.clone(), now);
-            drop(hub.take_end(member.connection));
+            hub.leave_seat(member.connection, why.clone(), now);
         }
     }
 
@@ -67,11 +64,13 @@ impl Head {
         let gone: BTreeMap<Identity, DisconnectReason> = open
             .members
             .iter()
-            .filter_map(|(identity, member)| Some((identity.clone(), hub.take_end(member.connection)?)))
+            .filter_map(|(identity, member)| Some((identity.clone(), hub.why_ended(member.connection)?.clone())))
             .collect();
         for (identity, why) in gone {
             let State::Open(open) = &mut self.state else { return };
-            open.members.remove(&identity);
+            if let Some(member) = open.members.remove(&identity) {
+                hub.leave_seat(member.connection, why.clone(), now);
+            }
             if why == DisconnectReason::HubStopped {
                 self.say_close(Some(error(condition::CONNECTION_FORCED, "the hub stops")));
                 return self.close(hub, now, why);
@@ -80,7 +79,9 @@ impl Head {
                 DisconnectReason::Replaced { .. } => {
                     (condition::STOLEN, "a newer connection of the identity took over")
                 }
-                DisconnectReason::DeviceDeleted => (condition::NOT_FOUND, "the device was deleted"),
+                DisconnectReason::DeviceDeleted | DisconnectReason::ModuleDeleted => {
+                    (condition::NOT_FOUND, "the identity was deleted")
+                }
                 DisconnectReason::DeviceDisabled => (condition::UNAUTHORIZED, "the device was disabled"),
                 _ => (condition::DETACH_FORCED, "the service asked for it"),
             };

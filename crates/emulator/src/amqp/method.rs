@@ -26,7 +26,7 @@ impl Head {
         body: &Bytes,
     ) {
         let wanted = |fault: &Fault| matches!(fault, Fault::MethodDuplicate | Fault::LateMethod { .. });
-        let fault = self.take_fault(hub, now, &identity.device, wanted);
+        let fault = self.take_fault(hub, now, identity, wanted);
         let Some(place) = self.link_of(identity, AmqpLink::MethodRequests) else { return };
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
         let uuid = Uuid::from(guid::parse(&rid).unwrap_or_default().to_be_bytes());
@@ -37,7 +37,7 @@ impl Head {
             ..Outgoing::default()
         };
         let request = request.encode();
-        hub.note(&identity.device, Activity::MethodSent { at: now.wall, connection, name, rid, packet_id: None });
+        hub.note(identity, Activity::MethodSent { at: now.wall, connection, name, rid, packet_id: None });
         match fault {
             Some(Fault::LateMethod { by }) => {
                 return self.reply_later(now, place, now.elapsed.saturating_add(by), request);
@@ -48,7 +48,7 @@ impl Head {
             }
             _ => self.reply_on(hub, now, place, request),
         }
-        self.drops(hub, now, &identity.device, DropPoint::MethodSent);
+        self.drops(hub, now, identity, DropPoint::MethodSent);
     }
 
     pub(super) fn method_response(
@@ -75,12 +75,11 @@ impl Head {
             (rid, None, _) => misanswered(rid, "IoThub-status is no integer"),
             (rid, _, Err(problem)) => misanswered(rid, problem),
             (Some(rid), Some(status), Ok(body)) => {
-                match hub.answer_method(identity, &rid, &status.to_string(), &body) {
-                    Ok((status, late)) => Activity::MethodAnswered { at, connection, rid, status, late },
-                    Err(error) => misanswered(Some(rid), &error.to_string()),
-                }
+                // What is wrong with it is on record, and the device is not told.
+                let _ = hub.answer_method(connection, &rid, &status.to_string(), &body, now);
+                return;
             }
         };
-        hub.note(&identity.device, activity);
+        hub.note(identity, activity);
     }
 }

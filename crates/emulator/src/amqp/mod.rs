@@ -36,7 +36,7 @@ use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
 use crate::head::Close;
 use crate::hub::registry::Identity;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 use crate::outgoing::Outgoing;
 
 use frame::Decoder;
@@ -116,7 +116,7 @@ impl crate::head::Head for Head {
 
     fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
         if self.closing().is_none() && hub.faults.take_early_drop(point) {
-            self.end_for(hub, now, NO_DEVICE, Fault::Drop { device: None, at: point });
+            self.end_for(hub, now, &NOBODY, Fault::Drop { device: None, at: point });
         }
     }
 
@@ -244,8 +244,7 @@ impl Head {
             }
             State::Open(open) => {
                 for member in open.members.values() {
-                    hub.end(member.connection, why.clone(), now);
-                    drop(hub.take_end(member.connection));
+                    hub.leave_seat(member.connection, why.clone(), now);
                 }
                 open.give_back_feedback(hub);
                 hub.forget_listener(self.id);
@@ -253,7 +252,7 @@ impl Head {
             State::Opening { .. } => {}
         }
         tracing::debug!(connection = self.id.0, ?why, "AMQP connection ends");
-        hub.note(NO_DEVICE, Activity::Disconnected { at: now.wall, connection: self.id, why });
+        hub.note(&NOBODY, Activity::Disconnected { at: now.wall, connection: self.id, why });
     }
 }
 

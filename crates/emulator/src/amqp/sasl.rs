@@ -1,5 +1,7 @@
 //! SASL: the mechanisms, and who comes in by PLAIN (docs/hub-over-amqp.md 1; E2-E4).
 
+use std::time::SystemTime;
+
 use fe2o3_amqp_types::sasl::{SaslCode, SaslInit, SaslMechanisms, SaslOutcome};
 use percent_encoding::percent_decode_str;
 use serde_amqp::primitives::{Array, Symbol};
@@ -10,7 +12,7 @@ use crate::amqp::{Head, Stage, State};
 use crate::auth::{self, Authenticated, Peer};
 use crate::clock::Now;
 use crate::hub::registry::Identity;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 use crate::policy::{self, Rights};
 
 /// In the real hub's order (docs/hub-over-amqp.md 1).
@@ -27,7 +29,7 @@ pub(super) enum Login {
     /// PLAIN with a device's or module's token.
     Identity { identity: Identity, authenticated: Authenticated },
     /// PLAIN with a policy's token or key.
-    Policy { name: String, rights: Rights, authenticated: Authenticated },
+    Policy { name: String, rights: Rights, expires: Option<SystemTime> },
 }
 
 impl Head {
@@ -57,7 +59,7 @@ impl Head {
             }
             Err(why) => {
                 self.say_outcome(now, SaslCode::Auth);
-                hub.note(NO_DEVICE, Activity::SaslRefused { at: now.wall, connection: self.id, why });
+                hub.note(&NOBODY, Activity::SaslRefused { at: now.wall, connection: self.id, why });
                 self.close(hub, now, DisconnectReason::Refused);
             }
         }
@@ -76,16 +78,16 @@ fn plain(hub: &HubState, peer: &Peer, now: Now, response: &[u8]) -> Result<Login
     let parts: Vec<&[u8]> = response.split(|byte| *byte == 0).collect();
     let [_, user, password] = parts[..] else { return Err(malformed()) };
     let user = std::str::from_utf8(user).map_err(|_| malformed())?;
-    if let Some(rights) = policy::rights(user) {
+    if policy::rights(user).is_some() {
         // The event stream's own form: policy name and key (docs/hub-over-amqp.md 4).
-        let authenticated = auth::authenticate_policy_key(&hub.config, user, password)?;
-        return Ok(Login::Policy { name: user.to_owned(), rights, authenticated });
+        let rights = auth::authenticate_policy_key(&hub.config, user, password)?;
+        return Ok(Login::Policy { name: user.to_owned(), rights, expires: None });
     }
     let (id, hub_name) = user.rsplit_once('@').ok_or_else(malformed)?;
     if let Some(name) = hub_name.strip_prefix("sas.root.") {
         check_hub(&hub.config.host_names, name)?;
-        let (authenticated, rights) = auth::authenticate_policy(&hub.config, id, password, now.wall)?;
-        return Ok(Login::Policy { name: id.to_owned(), rights, authenticated });
+        let (rights, expiry) = auth::authenticate_policy(&hub.config, id, password, now.wall)?;
+        return Ok(Login::Policy { name: id.to_owned(), rights, expires: expiry.checked_add(hub.config.sas_grace) });
     }
     check_hub(&hub.config.host_names, hub_name.strip_prefix("sas.").unwrap_or(hub_name))?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -93,7 +95,8 @@ fn plain(hub: &HubState, peer: &Peer, now: Now, response: &[u8]) -> Result<Login
         Some((device, module)) => Identity { device: decode(device), module: Some(decode(module)) },
         None => Identity::device(&decode(id)),
     };
-    let authenticated = hub.authenticate(&identity, Some(password), peer, now)?;
+    let authenticated = auth::authenticate(hub, &identity, Some(password), peer, now.wall)?;
+    let authenticated = authenticated.with_grace(hub.config.sas_grace);
     Ok(Login::Identity { identity, authenticated })
 }
 

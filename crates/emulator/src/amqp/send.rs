@@ -14,7 +14,7 @@ use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::faults::DropPoint;
 use crate::guid;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 /// Replies that wait for credit on one link: more than a client can ask for with the credit that it has.
 const MAX_QUEUE: usize = 4_000;
@@ -128,7 +128,7 @@ impl Head {
             return true;
         }
         match kind {
-            AmqpLink::CloudToDevice => self.send_c2d(hub, now, place),
+            AmqpLink::CloudToDevice | AmqpLink::Inputs => self.send_c2d(hub, now, place),
             AmqpLink::Feedback => self.send_feedback(hub, now, place),
             AmqpLink::Events => self.send_event(hub, now, place),
             _ => false,
@@ -189,10 +189,10 @@ impl Head {
             let handle = session.pending.front().map(|pending| pending.handle);
             let Some(frame) = session.next_frame(channel, max_frame) else { return };
             let identity = handle.and_then(|handle| session.links.get(&handle)?.node.identity.as_ref());
-            let device = identity.map_or(NO_DEVICE, |identity| &identity.device).to_owned();
-            if hub.faults.take_drop(&device, DropPoint::MidPacket) {
+            let owner = identity.unwrap_or(&NOBODY).clone();
+            if hub.faults.take_drop(&owner, DropPoint::MidPacket) {
                 self.outgoing.push_part(frame[..frame.len() / 2].to_vec());
-                return self.drop_for(hub, now, &device, DropPoint::MidPacket);
+                return self.drop_for(hub, now, &owner, DropPoint::MidPacket);
             }
             self.push(now, frame);
         }

@@ -11,6 +11,7 @@ use crate::amqp::{Head, address};
 use crate::clock::Now;
 use crate::error::HubError;
 use crate::guid;
+use crate::handle::messages::{MAX_C2D_SIZE, check_message};
 use crate::hub::HubState;
 use crate::message::{C2dMessage, FeedbackMode};
 
@@ -29,8 +30,12 @@ fn enqueue(hub: &mut HubState, now: Now, request: &Incoming) -> Result<(), Error
     };
     let message = c2d_message(request)?;
     let message_id = message.message_id.clone().unwrap_or_else(guid::random);
-    let sent = crate::handle::check_message(&identity.device, &message_id, &message)
-        .and_then(|()| hub.send_c2d_to(&identity, message_id, message, now));
+    // The hub keeps no cloud-to-device messages for modules.
+    if identity.module.is_some() {
+        return Err(error(condition::NOT_FOUND, "there are no cloud-to-device messages to modules"));
+    }
+    let sent = check_message(&identity, &message_id, &message, MAX_C2D_SIZE)
+        .and_then(|()| hub.send_c2d(&identity.device, message_id, message, now));
     sent.map_err(|problem| {
         let condition = match problem {
             HubError::DeviceNotFound { .. } => condition::NOT_FOUND,

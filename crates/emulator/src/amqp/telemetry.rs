@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fe2o3_amqp_types::definitions::Error;
 use fe2o3_amqp_types::messaging::Properties;
 
-use crate::activity::Activity;
+use crate::activity::DisconnectReason;
 use crate::amqp::Head;
 use crate::amqp::condition::{self, error};
 use crate::amqp::message::{self, BATCH, Incoming};
@@ -15,9 +15,6 @@ use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::hub::telemetry::{Draft, is_stamp};
 
-/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-const MAX_MESSAGE: usize = 262_144;
-
 /// Application properties that are system properties.
 pub(super) const IN_APPLICATION: [&str; 5] =
     ["iothub-outputname", "iothub-message-schema", "iothub-creation-time-utc", "iothub-operation", "iothub-ack"];
@@ -27,8 +24,8 @@ pub(super) const IN_ANNOTATIONS: [&str; 4] =
 
 impl Head {
     pub(super) fn telemetry(&mut self, hub: &mut HubState, now: Now, identity: &Identity, received: &Received) {
-        let device = identity.device.clone();
-        if self.drops(hub, now, &device, DropPoint::PublishReceived) {
+        let owner = identity.clone();
+        if self.drops(hub, now, &owner, DropPoint::PublishReceived) {
             return;
         }
         let read = read(&received.payload, received.message_format);
@@ -44,11 +41,11 @@ impl Head {
             .fold(Asked::Nothing, |asked, draft| asked.max(self.asks_for_fault(hub, now, identity, &draft.properties)));
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
         for draft in drafts {
-            let Some(sequence_number) = hub.store_telemetry(connection, draft, now) else { return };
-            let at = now.wall;
-            hub.note(&device, Activity::Telemetry { at, connection, sequence_number, packet_id: None, dup: false });
+            if let Err(why) = hub.take_telemetry(connection, draft, None, false, now) {
+                return self.settle(hub, now, received, Some(refusal(&why)));
+            }
         }
-        if self.drops(hub, now, &device, DropPoint::PublishStored) {
+        if self.drops(hub, now, &owner, DropPoint::PublishStored) {
             return;
         }
         if asked != Asked::ForAnEnd || hub.config.ack_fault_message {
@@ -110,11 +107,19 @@ fn draft(message: &Incoming) -> Result<Draft, Error> {
     for name in IN_ANNOTATIONS {
         set(name, message.annotation(name).and_then(message::text));
     }
-    match draft.size() {
-        size if size > MAX_MESSAGE => {
-            Err(error(condition::MESSAGE_SIZE, format!("a message of {size} bytes is over the limit of {MAX_MESSAGE}")))
+    draft.checked().map_err(|why| refusal(&why))
+}
+
+/// A message that the hub does not take, over other protocols the end of the connection.
+fn refusal(why: &DisconnectReason) -> Error {
+    match why {
+        DisconnectReason::MessageTooLarge { size, limit } => {
+            error(condition::MESSAGE_SIZE, format!("a message of {size} bytes is over the limit of {limit}"))
         }
-        _ => Ok(draft),
+        DisconnectReason::InputQueueFull { module, limit } => {
+            error(condition::RESOURCE_LIMIT, format!("{limit} messages wait for '{module}' already"))
+        }
+        other => error(condition::NOT_ALLOWED, format!("{other:?}")),
     }
 }
 

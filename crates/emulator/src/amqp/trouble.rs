@@ -16,7 +16,7 @@ use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken, by_message};
 use crate::hub::registry::Identity;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 
 /// Something that happens later.
 #[derive(Debug)]
@@ -35,21 +35,21 @@ enum Later {
 
 impl Head {
     /// Whether the connection is dropped here by a fault; then it is closed.
-    pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, device: &str, point: DropPoint) -> bool {
-        let drops = hub.faults.take_drop(device, point);
+    pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, owner: &Identity, point: DropPoint) -> bool {
+        let drops = hub.faults.take_drop(owner, point);
         if drops {
-            self.drop_for(hub, now, device, point);
+            self.drop_for(hub, now, owner, point);
         }
         drops
     }
 
-    pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, device: &str, at: DropPoint) {
-        let named = Some(device.to_owned()).filter(|device| device != NO_DEVICE);
-        self.end_for(hub, now, device, Fault::Drop { device: named, at });
+    pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, at: DropPoint) {
+        let named = Some(owner).filter(|owner| **owner != NOBODY).map(ToString::to_string);
+        self.end_for(hub, now, owner, Fault::Drop { device: named, at });
     }
 
-    pub(super) fn end_for(&mut self, hub: &mut HubState, now: Now, device: &str, fault: Fault) {
-        hub.note(device, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+    pub(super) fn end_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, fault: Fault) {
+        hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
         self.close(hub, now, DisconnectReason::Fault(fault));
     }
 
@@ -58,12 +58,10 @@ impl Head {
         &self,
         hub: &mut HubState,
         now: Now,
-        device: &str,
+        owner: &Identity,
         wanted: impl Fn(&Fault) -> bool,
     ) -> Option<Fault> {
-        let fault = hub.faults.take(device, |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
-        hub.note(device, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        Some(fault)
+        hub.take_fault(owner, self.id, now, wanted)
     }
 
     /// The identity's link of this kind; of a kind that belongs to no identity, any.
@@ -99,7 +97,7 @@ impl Head {
                 Some(Later::Reply(place, payload)) => self.reply_on(hub, now, place, payload),
                 Some(Later::Fault(identity, fault)) => {
                     let activity = Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() };
-                    hub.note(&identity.device, activity);
+                    hub.note(&identity, activity);
                     self.execute(hub, now, &identity, fault);
                 }
                 None => match self.injected(hub, now) {
@@ -121,7 +119,7 @@ impl Head {
                 Fault::AmqpEnd { .. } | Fault::AmqpClose { .. } => true,
                 fault => fault.concerns_connection(),
             };
-            self.take_fault(hub, now, &identity.device, wanted).map(|fault| (identity.clone(), fault))
+            self.take_fault(hub, now, identity, wanted).map(|fault| (identity.clone(), fault))
         })
     }
 
@@ -196,11 +194,11 @@ impl Head {
                     Fault::Throttle { .. } | Fault::Quota { .. } | Fault::AuthError { .. } => Asked::ForFailures,
                     _ => Asked::ForAnEnd,
                 };
-                hub.note(&identity.device, Activity::FaultScheduled { at, connection, fault, due, reason });
+                hub.note(identity, Activity::FaultScheduled { at, connection, fault, due, reason });
                 kind
             }
             Some(Err(by_message::Ignored { operation, problem })) => {
-                hub.note(&identity.device, Activity::FaultIgnored { at, connection, operation, problem });
+                hub.note(identity, Activity::FaultIgnored { at, connection, operation, problem });
                 Asked::Nothing
             }
         }
@@ -211,15 +209,15 @@ impl Head {
         if received.settled {
             return;
         }
-        let device = &identity.device;
-        let fired = hub.faults.take(device, |fault| match fault {
+        let owner = identity;
+        let fired = hub.faults.take(owner, |fault| match fault {
             Fault::DropPubacks { count } => Some(Taken::one_of(count, Fault::DropPubacks { count: 1 })),
             Fault::DelayPubacks { count, by } => Some(Taken::one_of(count, Fault::DelayPubacks { count: 1, by: *by })),
             Fault::AmqpOutcome(_) => Some(Taken::Last(fault.clone())),
             _ => None,
         });
         if let Some(fault) = &fired {
-            hub.note(device, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+            hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
         }
         let accepted = DeliveryState::Accepted(Accepted {});
         match fired {
@@ -232,7 +230,7 @@ impl Head {
             Some(Fault::AmqpOutcome(wanted)) => self.settle_with(now, received, state(wanted)),
             _ => self.settle_with(now, received, accepted),
         }
-        self.drops(hub, now, device, DropPoint::PubackSent);
+        self.drops(hub, now, owner, DropPoint::PubackSent);
     }
 }
 

@@ -45,8 +45,8 @@ impl Head {
         received: &Received,
         request: &Incoming,
     ) {
-        let device = identity.device.clone();
-        if self.drops(hub, now, &device, DropPoint::PublishReceived) {
+        let owner = identity.clone();
+        if self.drops(hub, now, &owner, DropPoint::PublishReceived) {
             return;
         }
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
@@ -61,9 +61,9 @@ impl Head {
             return;
         }
         let answered = self.link_of(identity, AmqpLink::TwinReplies).is_some();
-        let fault = if answered { self.twin_fault(hub, now, &device) } else { None };
+        let fault = if answered { self.twin_fault(hub, now, &owner) } else { None };
         let reply = match (operation, request.body()) {
-            _ if !known => hub.status_reply(now, 400),
+            _ if !known => Reply::of_status(hub, now, 400),
             ("GET", _) => hub.answer_get(identity, fault, now),
             ("PATCH", Ok(body)) => {
                 let mut reply = hub.answer_report(identity, &body, fault, now);
@@ -72,14 +72,14 @@ impl Head {
                 }
                 reply
             }
-            ("PATCH", Err(_)) => hub.status_reply(now, 400),
+            ("PATCH", Err(_)) => Reply::of_status(hub, now, 400),
             ("PUT", _) => {
                 hub.subscribe_link(connection, Feature::DesiredPatches);
-                hub.status_reply(now, 200)
+                Reply::of_status(hub, now, 200)
             }
             _ => {
                 hub.unsubscribe_link(connection, Feature::DesiredPatches);
-                hub.status_reply(now, 200)
+                Reply::of_status(hub, now, 200)
             }
         };
         let id = request.properties.correlation_id.clone();
@@ -87,20 +87,20 @@ impl Head {
         let (at, status, version) = (now.wall, reply.status, reply.version);
         let answered = answered && fault != Some(TwinReplyFault::Drop);
         hub.note(
-            &device,
+            &owner,
             match operation {
                 "GET" => Activity::TwinGet { at, connection, rid, status, answered },
                 "PATCH" => Activity::TwinReported { at, connection, rid: Some(rid), status, version, answered },
                 _ => Activity::DesiredSubscribed { at, connection, subscribed: operation == "PUT", status },
             },
         );
-        if !self.drops(hub, now, &device, DropPoint::TwinExecuted) && answered {
+        if !self.drops(hub, now, &owner, DropPoint::TwinExecuted) && answered {
             self.twin_reply(hub, now, identity, id, reply, fault);
         }
     }
 
-    fn twin_fault(&self, hub: &mut HubState, now: Now, device: &str) -> Option<TwinReplyFault> {
-        match self.take_fault(hub, now, device, |fault| matches!(fault, Fault::TwinReply(_)))? {
+    fn twin_fault(&self, hub: &mut HubState, now: Now, owner: &Identity) -> Option<TwinReplyFault> {
+        match self.take_fault(hub, now, owner, |fault| matches!(fault, Fault::TwinReply(_)))? {
             Fault::TwinReply(fault) => Some(fault),
             _ => None,
         }
@@ -112,7 +112,7 @@ impl Head {
         now: Now,
         identity: &Identity,
         id: Option<MessageId>,
-        mut reply: Reply,
+        reply: Reply,
         fault: Option<TwinReplyFault>,
     ) {
         let Some(place) = self.link_of(identity, AmqpLink::TwinReplies) else { return };
@@ -120,13 +120,7 @@ impl Head {
             Some(TwinReplyFault::UnknownRid) => Some(MessageId::String(crate::guid::random())),
             _ => id,
         };
-        match fault {
-            Some(TwinReplyFault::WrongVersion) => {
-                reply.version = reply.version.map(|version| version.saturating_sub(1))
-            }
-            Some(TwinReplyFault::BadJson) => reply.body = broken_off(&reply.body),
-            _ => {}
-        }
+        let reply = reply.with(fault);
         let mut annotations = vec![("status", Value::Int(i32::from(reply.status)))];
         if let Some(version) = reply.version {
             annotations.push(("version", Value::Long(i64::try_from(version).unwrap_or(i64::MAX))));
@@ -153,8 +147,8 @@ impl Head {
         connection: ConnectionId,
         change: DesiredChange,
     ) {
-        let device = identity.device.clone();
-        let fault = match self.take_fault(hub, now, &device, |fault| matches!(fault, Fault::TwinPatch(_))) {
+        let owner = identity.clone();
+        let fault = match self.take_fault(hub, now, &owner, |fault| matches!(fault, Fault::TwinPatch(_))) {
             Some(Fault::TwinPatch(fault)) => Some(fault),
             _ => None,
         };
@@ -168,7 +162,7 @@ impl Head {
             body = broken_off(&body);
         }
         let message = Outgoing { body: Body::Data(body.into()), ..Outgoing::default() }.encode();
-        hub.note(&device, Activity::DesiredSent { at: now.wall, connection, version, packet_id: None });
+        hub.note(&owner, Activity::DesiredSent { at: now.wall, connection, version, packet_id: None });
         let Some(member) = self.member_mut(identity) else { return };
         if fault == Some(TwinPatchFault::Reorder) {
             return member.later_patches.push(message);
@@ -181,6 +175,6 @@ impl Head {
         for message in messages {
             self.reply_on(hub, now, place, message);
         }
-        self.drops(hub, now, &device, DropPoint::DesiredSent);
+        self.drops(hub, now, &owner, DropPoint::DesiredSent);
     }
 }

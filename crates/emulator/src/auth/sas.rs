@@ -10,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
 use crate::activity::RefusalReason;
+use crate::clock::{ClockReader, unix_seconds};
+use crate::device::SecretKey;
 use crate::escape::escape;
 use crate::hub::registry::Identity;
 
@@ -24,6 +26,15 @@ pub(crate) struct Token<'a> {
     expiry: SystemTime,
     /// `skn`, as sent: the shared access policy whose key has signed.
     policy: Option<&'a str>,
+}
+
+/// How a token's resource covers an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// It is the identity's own.
+    Exact,
+    /// It is, by whole segments, a prefix of the identity's own.
+    Above,
 }
 
 impl<'a> Token<'a> {
@@ -71,18 +82,21 @@ impl<'a> Token<'a> {
         percent_decode_str(self.raw_resource).decode_utf8_lossy().into_owned()
     }
 
-    /// Whether `sr` is the identity's resource or, by whole segments, a prefix of it. Host names are compared without case, ids with.
-    pub(crate) fn covers(&self, host_names: &[String], identity: &Identity) -> bool {
+    /// How `sr` covers the identity's resource, if it does. Host names are compared without case, ids with.
+    pub(crate) fn covers(&self, host_names: &[String], identity: &Identity) -> Option<Scope> {
         let audience = self.audience();
         let mut asked = audience.trim_end_matches('/').split('/');
         let host = asked.next().unwrap_or_default();
         if !host_names.iter().any(|known| known.eq_ignore_ascii_case(host)) {
-            return false;
+            return None;
         }
         let mut own = vec!["devices", &identity.device];
         own.extend(identity.module.iter().flat_map(|module| ["modules", module.as_str()]));
         let mut own = own.into_iter();
-        asked.all(|segment| own.next() == Some(segment))
+        if !asked.all(|segment| own.next() == Some(segment)) {
+            return None;
+        }
+        Some(if own.next().is_none() { Scope::Exact } else { Scope::Above })
     }
 
     /// Whether this base64 key made the signature.
@@ -98,6 +112,12 @@ impl fmt::Debug for Token<'_> {
             .field("expiry", &self.expiry)
             .finish_non_exhaustive()
     }
+}
+
+/// A token for this resource that ends so long from now. An unusable key gives an empty text.
+pub(crate) fn valid_for(lifetime: Duration, key: &SecretKey, resource: &str, clock: &ClockReader) -> String {
+    let expiry = clock.now().checked_add(lifetime).unwrap_or(SystemTime::UNIX_EPOCH);
+    sign(key.expose(), resource, unix_seconds(expiry))
 }
 
 /// A token for this resource, signed with a base64 key. An unusable key gives an empty text.
@@ -136,7 +156,7 @@ mod tests {
         let token = Token::parse(VECTOR.as_bytes()).unwrap();
         assert!(token.is_signed_with(KEY));
         assert!(!token.is_signed_with(&BASE64.encode([7; 32])));
-        assert!(token.covers(&hosts(), &Identity::device("dev-1")));
+        assert_eq!(token.covers(&hosts(), &Identity::device("dev-1")), Some(Scope::Exact));
         assert_eq!(token.expiry(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_003_600));
     }
 
@@ -146,26 +166,37 @@ mod tests {
         assert!(ours.contains("%2Fdevices%2F"));
         let token = Token::parse(ours.as_bytes()).unwrap();
         assert!(token.is_signed_with(KEY));
-        assert!(token.covers(&hosts(), &Identity::device("dev-1")));
+        assert_eq!(token.covers(&hosts(), &Identity::device("dev-1")), Some(Scope::Exact));
         let altered = ours.replace("%2F", "/");
         assert!(!Token::parse(altered.as_bytes()).unwrap().is_signed_with(KEY));
     }
 
     #[test]
     fn an_audience_covers_by_whole_segments() {
-        let covers = |resource: &str, device: &str| {
-            let token = sign(KEY, resource, 1);
-            Token::parse(token.as_bytes()).unwrap().covers(&hosts(), &Identity::device(device))
-        };
         let host = "Contoso.Azure-Devices.NET";
-        assert!(covers(&format!("{host}/devices/d"), "d"));
-        assert!(covers(&format!("{host}/devices/d/"), "d"));
-        assert!(covers(&format!("{host}/devices"), "d"));
-        assert!(!covers(&format!("{host}/devices/d"), "D"));
-        assert!(!covers(&format!("{host}/devices/d"), "d2"));
-        assert!(!covers(&format!("{host}/devices/d/modules/m"), "d"));
-        assert!(!covers("other.net/devices/d", "d"));
-        assert!(!covers("", "d"));
+        for (resource, client_id, expected) in [
+            ("/devices/d", "d", Some(Scope::Exact)),
+            ("/devices/d/", "d", Some(Scope::Exact)),
+            ("/devices", "d", Some(Scope::Above)),
+            ("", "d", Some(Scope::Above)),
+            ("/devices/d", "D", None),
+            ("/devices/d", "d2", None),
+            ("/devices/d/modules/m", "d", None),
+            ("/devices/d/modules/m", "d/m", Some(Scope::Exact)),
+            ("/devices/d/modules", "d/m", Some(Scope::Above)),
+            ("/devices/d", "d/m", Some(Scope::Above)),
+            ("/devices/d/modules/m", "d/M", None),
+            ("/devices/d/modules/m", "e/m", None),
+            ("/devices/d/m", "d/m", None),
+        ] {
+            let token = sign(KEY, &format!("{host}{resource}"), 1);
+            let covered = Token::parse(token.as_bytes()).unwrap().covers(&hosts(), &Identity::of_client_id(client_id));
+            assert_eq!(covered, expected, "{resource} {client_id}");
+        }
+        for resource in ["other.net/devices/d", ""] {
+            let token = sign(KEY, resource, 1);
+            assert_eq!(Token::parse(token.as_bytes()).unwrap().covers(&hosts(), &Identity::device("d")), None);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// The CAs whose device certificates the hub trusts.
@@ -37,7 +38,16 @@ impl Authorities {
 
 /// SHA-256 of the certificate, upper-case hex.
 pub(crate) fn thumbprint(certificate: &CertificateDer<'_>) -> String {
-    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect()
+    hex(&Sha256::digest(certificate))
+}
+
+/// Whether this is the certificate's SHA-256 or SHA-1, in upper-case hex: the registry takes either.
+pub(crate) fn has_thumbprint(certificate: &CertificateDer<'_>, wanted: &str) -> bool {
+    wanted == thumbprint(certificate) || wanted == hex(&Sha1::digest(certificate))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The last common name of the subject.

@@ -1,6 +1,8 @@
 //! The settings of a hub. What the real hub does for certain is not a setting; where it is not certain, the default names its source.
 
+mod amqp;
 mod choice;
+mod edge;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::device::SecretKey;
 use crate::error::StartError;
-use crate::policy;
+use crate::routes::Routes;
 
 pub use choice::{
     BadFilter, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
@@ -29,6 +31,7 @@ pub use choice::{
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub(crate) host_names: Vec<String>,
+    pub(crate) gateway_host_names: Vec<String>,
     pub(crate) mqtt_address: SocketAddr,
     pub(crate) amqp_address: SocketAddr,
     #[serde(skip)]
@@ -58,6 +61,13 @@ pub struct Config {
     #[serde(deserialize_with = "seconds")]
     pub(crate) c2d_ttl: Duration,
     pub(crate) c2d_queue_limit: usize,
+    pub(crate) edge_routes: BTreeMap<String, Vec<String>>,
+    /// `edge_routes`, understood.
+    #[serde(skip)]
+    pub(crate) routes: Routes,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) input_ttl: Duration,
+    pub(crate) input_queue_limit: usize,
     pub(crate) twin_qos: DeliveryQos,
     pub(crate) twin_arrays: bool,
     pub(crate) method_qos: DeliveryQos,
@@ -84,6 +94,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             host_names: Vec::new(),
+            gateway_host_names: Vec::new(),
             mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             amqp_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             manual_clock: None,
@@ -106,6 +117,10 @@ impl Default for Config {
             drop_unmatched: false,
             c2d_ttl: Duration::from_secs(3600),
             c2d_queue_limit: 50,
+            edge_routes: BTreeMap::new(),
+            routes: Routes::default(),
+            input_ttl: Duration::from_secs(7200),
+            input_queue_limit: 10_000,
             twin_qos: DeliveryQos::AtMostOnce,
             twin_arrays: true,
             method_qos: DeliveryQos::AtMostOnce,
@@ -155,13 +170,6 @@ impl Config {
     #[must_use]
     pub fn with_mqtt_address(mut self, address: SocketAddr) -> Self {
         self.mqtt_address = address;
-        self
-    }
-
-    /// Where to listen for AMQP 1.0 over TLS. Default `127.0.0.1:0`: loopback only, a port of the system's choice.
-    #[must_use]
-    pub fn with_amqp_address(mut self, address: SocketAddr) -> Self {
-        self.amqp_address = address;
         self
     }
 
@@ -337,87 +345,6 @@ impl Config {
         self
     }
 
-    /// The idle time-out that the hub says in its AMQP Open, and after which it closes a silent connection; at least 1 ms. Default 240 s
-    /// (docs/hub-over-amqp.md 1; E5, E6).
-    #[must_use]
-    pub fn with_amqp_idle_time_out(mut self, limit: Duration) -> Self {
-        self.amqp_idle_time_out = limit;
-        self
-    }
-
-    /// The delivery count of a cloud-to-device message on its first delivery over AMQP. Default 1; the real hub's is not certain (docs/hub-over-amqp.md 7; E30).
-    #[must_use]
-    pub fn with_amqp_first_delivery_count(mut self, count: u8) -> Self {
-        self.amqp_first_delivery_count = count;
-        self
-    }
-
-    /// The status of the answer to an accepted reported patch over AMQP. Default 204, as IoT Edge; the cloud's may be 200 (docs/hub-over-amqp.md 7; E37).
-    #[must_use]
-    pub fn with_amqp_report_status(mut self, status: u16) -> Self {
-        self.amqp_report_status = status;
-        self
-    }
-
-    /// Whether a device gets desired patches over AMQP as soon as its twin link is there, as from IoT Edge. Default no: after its PUT only
-    /// (docs/hub-over-amqp.md 7; E39).
-    #[must_use]
-    pub fn with_amqp_desired_on_attach(mut self, at_once: bool) -> Self {
-        self.amqp_desired_on_attach = at_once;
-        self
-    }
-
-    /// Whether an unknown twin operation over AMQP is answered with 400. Default no: as IoT Edge, there is no answer (docs/hub-over-amqp.md 7; E38).
-    #[must_use]
-    pub fn with_amqp_answer_unknown_twin_operation(mut self, answered: bool) -> Self {
-        self.amqp_answer_unknown_twin_operation = answered;
-        self
-    }
-
-    /// Whether a token for an unknown device gets 401 in place of 404. Default no (docs/hub-over-amqp.md 2; E13).
-    #[must_use]
-    pub fn with_cbs_unknown_device_unauthorized(mut self, unauthorized: bool) -> Self {
-        self.cbs_unknown_device_unauthorized = unauthorized;
-        self
-    }
-
-    /// The key of a shared access policy: `iothubowner`, `service`, `device`, `registryRead` or `registryReadWrite`; 16 to 64 bytes in base64.
-    /// Policies without one get a random key.
-    #[must_use]
-    pub fn with_policy_key(mut self, policy: &str, key: impl Into<SecretKey>) -> Self {
-        self.policy_keys.insert(policy.to_owned(), key.into());
-        self
-    }
-
-    /// The name of the event stream for its own clients. Default `iothub-ehub-` and the first label of the first host name (docs/hub-over-amqp.md 4).
-    #[must_use]
-    pub fn with_event_hub_name(mut self, name: &str) -> Self {
-        self.event_hub_name = name.to_owned();
-        self
-    }
-
-    /// How many partitions the event stream has, 1 to 128. Default 4, as of a new hub.
-    #[must_use]
-    pub fn with_event_partitions(mut self, count: usize) -> Self {
-        self.event_partitions = count;
-        self
-    }
-
-    /// Adds a consumer group to the event stream. `$Default` is always there.
-    #[must_use]
-    pub fn with_consumer_group(mut self, name: &str) -> Self {
-        self.consumer_groups.push(name.to_owned());
-        self
-    }
-
-    /// Readers of `/messages/events` are sent to this host (`host` or `host:port`), as the real hub does. Default: they are served where they ask, so
-    /// that one address is enough (docs/hub-over-amqp.md 4; E45).
-    #[must_use]
-    pub fn with_event_redirect(mut self, host: &str) -> Self {
-        self.event_redirect = Some(host.to_owned());
-        self
-    }
-
     /// Whether messages with `AzIoTHub_FaultOperationType` cause faults. Default yes; a real hub does so only for its own testers (E42).
     #[must_use]
     pub fn with_message_faults(mut self, honoured: bool) -> Self {
@@ -451,13 +378,12 @@ impl Config {
         if self.host_names.is_empty() {
             self.host_names.push("localhost".to_owned());
         }
-        if let Some(name) =
-            self.host_names.iter().find(|name| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']))
-        {
-            return Err(StartError::Config {
-                field: "host_names",
-                problem: format!("'{name}' is neither a DNS name nor an IP address"),
-            });
+        for (field, names) in [("host_names", &self.host_names), ("gateway_host_names", &self.gateway_host_names)] {
+            let bad = |name: &&String| name.is_empty() || name.contains(['/', ';', '=', '&', '?', ' ']);
+            if let Some(name) = names.iter().find(bad) {
+                let problem = format!("'{name}' is neither a DNS name nor an IP address");
+                return Err(StartError::Config { field, problem });
+            }
         }
         if !(1..=5).contains(&self.refusal_code) {
             return Err(StartError::Config {
@@ -471,47 +397,20 @@ impl Config {
                 problem: format!("is {}; 1 to 100 are allowed", self.max_delivery_count),
             });
         }
-        if !(1..=16_000).contains(&self.c2d_queue_limit) {
-            // Packet ids of cloud-to-device messages are the low 14 bits of their sequence number.
-            return Err(StartError::Config {
-                field: "c2d_queue_limit",
-                problem: format!("is {}; 1 to 16000 are allowed", self.c2d_queue_limit),
-            });
+        // Packet ids of queued messages are the low 14 bits of their sequence number.
+        for (field, limit) in [("c2d_queue_limit", self.c2d_queue_limit), ("input_queue_limit", self.input_queue_limit)]
+        {
+            if !(1..=16_000).contains(&limit) {
+                return Err(StartError::Config { field, problem: format!("is {limit}; 1 to 16000 are allowed") });
+            }
         }
+        let routes = Routes::parse(&self.edge_routes);
+        self.routes = routes.map_err(|problem| StartError::Config { field: "edge_routes", problem })?;
         self.fill_in_services()?;
         if self.log_limit == 0 {
             return Err(StartError::Config { field: "log_limit", problem: "is 0; allow at least 1 record".to_owned() });
         }
         Ok(self)
-    }
-}
-
-impl Config {
-    /// What the service side needs: policies with keys, the event stream.
-    fn fill_in_services(&mut self) -> Result<(), StartError> {
-        let wrong = |field, problem: String| Err(StartError::Config { field, problem });
-        if let Some(name) = self.policy_keys.keys().find(|name| policy::rights(name).is_none()) {
-            let known: Vec<_> = policy::names().collect();
-            return wrong("policy_keys", format!("has '{name}'; there are {}", known.join(", ")));
-        }
-        if let Some((name, _)) = self.policy_keys.iter().find(|(_, key)| !key.is_usable()) {
-            return wrong("policy_keys", format!("has a key of '{name}' that is not 16 to 64 bytes in base64"));
-        }
-        for name in policy::names().filter(|name| !self.policy_keys.contains_key(*name)).collect::<Vec<_>>() {
-            let key = policy::random_key().map_err(StartError::Certificate)?;
-            self.policy_keys.insert(name.to_owned(), key);
-        }
-        if self.event_hub_name.is_empty() {
-            let label = self.host_names.first().and_then(|host| host.split('.').next()).unwrap_or_default();
-            self.event_hub_name = format!("iothub-ehub-{label}");
-        }
-        if !(1..=128).contains(&self.event_partitions) {
-            return wrong("event_partitions", format!("is {}; 1 to 128 are allowed", self.event_partitions));
-        }
-        if self.amqp_idle_time_out < Duration::from_millis(1) {
-            return wrong("amqp_idle_time_out", "is below 1 ms".to_owned());
-        }
-        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ pub enum DropPoint {
     PublishStored,
     /// A PUBACK is sent to the device.
     PubackSent,
-    /// A cloud-to-device message is sent to the device.
+    /// A cloud-to-device message is sent to the device, or an input message to the module.
     C2dSent,
     /// A PUBACK has come from the device; it is not acted on.
     PubackReceived,
@@ -127,7 +127,7 @@ pub enum TwinPatchFault {
 pub enum Fault {
     /// The connection is dropped at this point.
     Drop {
-        /// Of this device; `None`: of the next one, whichever it is.
+        /// Of this device, or with `device/module` of this module; `None`: of the next one, whichever it is.
         device: Option<String>,
         /// Where.
         at: DropPoint,
@@ -186,7 +186,7 @@ pub enum Fault {
     ReorderPingresp,
     /// The hub has forgotten the session: the next accepted CONNECT is answered with session present 0 and has no subscriptions.
     SessionLost,
-    /// The next QoS 1 cloud-to-device message is sent twice, the second time with DUP.
+    /// The next QoS 1 cloud-to-device or input message is sent twice, the second time with DUP.
     DuplicateDelivery,
     /// The connection is reset: TCP RST, and what was not yet sent is lost.
     KillTcp,

@@ -1,6 +1,7 @@
 //! The faults that have not happened yet. One waits until a connection or packet comes that it applies to; then it is consumed.
 
 use crate::faults::{DropPoint, Fault, FaultId};
+use crate::hub::registry::Identity;
 
 /// The faults that have not happened yet.
 #[derive(Debug, Default)]
@@ -11,16 +12,16 @@ pub(crate) struct FaultQueue {
 
 #[derive(Debug)]
 struct Waiting {
-    device: Option<String>,
+    only: Option<Identity>,
     fault: Fault,
 }
 
 impl FaultQueue {
-    pub(crate) fn push(&mut self, device: Option<String>, fault: Fault) -> FaultId {
+    pub(crate) fn push(&mut self, only: Option<Identity>, fault: Fault) -> FaultId {
         // A fault that names its device itself and one injected for a device are the same thing.
-        let device = match &fault {
-            Fault::Drop { device: Some(own), .. } => Some(own.clone()),
-            _ => device,
+        let only = match &fault {
+            Fault::Drop { device: Some(own), .. } => Some(Identity::of_client_id(own)),
+            _ => only,
         };
         self.next += 1;
         let nothing = matches!(
@@ -30,7 +31,7 @@ impl FaultQueue {
                 | Fault::ReorderPubacks { window: 0 }
         );
         if !nothing {
-            self.waiting.push(Waiting { device, fault });
+            self.waiting.push(Waiting { only, fault });
         }
         FaultId(self.next)
     }
@@ -43,15 +44,15 @@ impl FaultQueue {
         self.waiting.clear();
     }
 
-    /// Takes the oldest fault that `wanted` picks, if it applies to this device.
+    /// Takes the oldest fault that `wanted` picks, if it applies to this identity.
     pub(crate) fn take<T>(
         &mut self,
-        device: &str,
+        identity: &Identity,
         mut wanted: impl FnMut(&mut Fault) -> Option<Taken<T>>,
     ) -> Option<T> {
         for index in 0..self.waiting.len() {
             let waiting = &mut self.waiting[index];
-            if waiting.device.as_deref().is_some_and(|only| only != device) {
+            if waiting.only.as_ref().is_some_and(|only| only != identity) {
                 continue;
             }
             match wanted(&mut waiting.fault) {
@@ -66,18 +67,18 @@ impl FaultQueue {
         None
     }
 
-    /// Whether a fault that is the same as `kind` applies to this device; it is consumed.
-    pub(crate) fn take_equal(&mut self, device: &str, kind: &Fault) -> bool {
-        self.take(device, |fault| (fault == kind).then_some(Taken::Last(()))).is_some()
+    /// Whether a fault that is the same as `kind` applies to this identity; it is consumed.
+    pub(crate) fn take_equal(&mut self, identity: &Identity, kind: &Fault) -> bool {
+        self.take(identity, |fault| (fault == kind).then_some(Taken::Last(()))).is_some()
     }
 
-    /// Whether the device's connection is to be dropped here; the fault is consumed.
-    pub(crate) fn take_drop(&mut self, device: &str, point: DropPoint) -> bool {
-        self.take(device, |fault| matches!(fault, Fault::Drop { at, .. } if *at == point).then_some(Taken::Last(())))
+    /// Whether the identity's connection is to be dropped here; the fault is consumed.
+    pub(crate) fn take_drop(&mut self, identity: &Identity, point: DropPoint) -> bool {
+        self.take(identity, |fault| matches!(fault, Fault::Drop { at, .. } if *at == point).then_some(Taken::Last(())))
             .is_some()
     }
 
-    /// As [`take_drop`](Self::take_drop), while no device is known yet.
+    /// As [`take_drop`](Self::take_drop), while no identity is known yet.
     pub(crate) fn take_early_drop(&mut self, point: DropPoint) -> bool {
         let found =
             self.waiting.iter().position(|waiting| matches!(waiting.fault, Fault::Drop { at, .. } if at == point));
@@ -113,11 +114,14 @@ mod tests {
     #[test]
     fn a_fault_is_used_up_by_the_first_thing_that_it_applies_to() {
         let mut queue = FaultQueue::default();
-        queue.push(None, drop_at(Some("d"), DropPoint::ConnackSent));
-        assert!(!queue.take_drop("e", DropPoint::ConnackSent));
-        assert!(!queue.take_drop("d", DropPoint::SubackSent));
-        assert!(queue.take_drop("d", DropPoint::ConnackSent));
-        assert!(!queue.take_drop("d", DropPoint::ConnackSent));
+        let (device, module) = (Identity::device("d"), Identity::module("d", "m"));
+        for (name, own, other) in [("d", &device, &module), ("d/m", &module, &device)] {
+            queue.push(None, drop_at(Some(name), DropPoint::ConnackSent));
+            assert!(!queue.take_drop(other, DropPoint::ConnackSent));
+            assert!(!queue.take_drop(own, DropPoint::SubackSent));
+            assert!(queue.take_drop(own, DropPoint::ConnackSent));
+            assert!(!queue.take_drop(own, DropPoint::ConnackSent));
+        }
     }
 
     #[test]

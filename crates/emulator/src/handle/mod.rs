@@ -1,6 +1,8 @@
 //! The service side of a running hub: what a back end could do, and what only a test can.
 
+pub(crate) mod messages;
 mod methods;
+mod modules;
 mod services;
 mod twins;
 
@@ -8,24 +10,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::activity::{Activity, DisconnectReason};
+use crate::activity::DisconnectReason;
 use crate::clock::{ClockReader, Now, ReadClock};
 use crate::device::{Device, DeviceAuth, DeviceCertificate};
-use crate::error::{HubError, WaitError};
+use crate::error::HubError;
 use crate::faults::{Fault, FaultId};
-use crate::guid;
+use crate::hub::HubState;
 use crate::hub::registry::{self, DeviceEntry, Identity};
-use crate::hub::{HubState, NO_DEVICE};
-use crate::message::C2dMessage;
-use crate::mqtt::bag::devicebound_topic_length;
-use crate::record::{C2dOutcome, C2dRecord, FeedbackRecord, TelemetryRecord};
 use crate::shared::Shared;
 use crate::tls::{self, Tls};
-
-/// The largest cloud-to-device message: body, property names and values (docs/hub-over-mqtt.md 3).
-const MAX_C2D_SIZE: usize = 65_536;
-/// The longest topic that MQTT can carry.
-const MAX_TOPIC: usize = 65_535;
+use crate::who::Who;
 
 /// The service side of a running hub: a handle to clone and share between threads. Its calls block only for the hub's lock, except those named `wait`, and [`invoke_method`](Hub::invoke_method).
 #[derive(Clone, Debug)]
@@ -63,7 +57,7 @@ impl Hub {
         self.facts.host_names.first().cloned().unwrap_or_default()
     }
 
-    /// All host names: those in the certificate.
+    /// All host names of the hub: the certificate has them, and tokens are for one of them.
     #[must_use]
     pub fn host_names(&self) -> Vec<String> {
         self.facts.host_names.clone()
@@ -118,7 +112,7 @@ impl Hub {
         self.read(|hub, _| hub.registry.iter().map(|(id, entry)| self.device_of(id, entry)).collect())
     }
 
-    /// Deletes a device with its session and queue, and closes its connection.
+    /// Deletes a device with its modules, sessions and queues, and closes their connections.
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`].
@@ -126,7 +120,7 @@ impl Hub {
         self.change(|hub, now| hub.delete_device(id, now))
     }
 
-    /// Enables a device, or disables it and closes its connection.
+    /// Enables a device and its modules, or disables them and closes their connections.
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`].
@@ -134,7 +128,7 @@ impl Hub {
         self.change(|hub, now| hub.set_enabled(id, enabled, now))
     }
 
-    /// Closes the device's connection without a packet; false if there is none.
+    /// Closes the connections of the device and its modules without a packet; false if the device has none.
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`].
@@ -147,10 +141,11 @@ impl Hub {
         })
     }
 
-    /// Whether the device is connected: CONNECT was accepted and the connection has not ended.
+    /// Whether the device, or the module, is connected: CONNECT was accepted and the connection has not ended.
     #[must_use]
-    pub fn connected(&self, device: &str) -> bool {
-        self.read(|hub, _| hub.connected(&Identity::device(device)).is_some())
+    pub fn connected<'a>(&self, who: impl Into<Who<'a>>) -> bool {
+        let identity = Identity::from(who.into());
+        self.read(|hub, _| hub.connected(&identity).is_some())
     }
 
     /// Gives the device new random keys. Its connection stays until its token expires (docs/hub-over-mqtt.md 7).
@@ -171,11 +166,19 @@ impl Hub {
     /// [`HubError::InvalidDeviceId`], [`HubError::KeyGeneration`].
     pub fn issue_device_certificate(&self, device_id: &str) -> Result<DeviceCertificate, HubError> {
         registry::check_device_id(device_id)?;
-        let issued = self.facts.tls.issue_device_certificate(device_id);
-        issued.map_err(|problem| HubError::KeyGeneration { device: device_id.to_owned(), problem })
+        self.issue_certificate(device_id)
     }
 
-    fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
+    fn issue_certificate(&self, common_name: &str) -> Result<DeviceCertificate, HubError> {
+        let issued = self.facts.tls.issue_device_certificate(common_name);
+        issued.map_err(|problem| HubError::KeyGeneration { device: common_name.to_owned(), problem })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut HubState, Now) -> R) -> R {
         self.shared.change(f)
     }
 
@@ -184,20 +187,21 @@ impl Hub {
     }
 
     fn known_device(&self, hub: &HubState, id: &str) -> Result<Device, HubError> {
-        hub.registry.get(id).map(|entry| self.device_of(id, entry)).ok_or_else(|| registry::not_found(id))
+        hub.registry
+            .get(id)
+            .map(|entry| self.device_of(id, entry))
+            .ok_or_else(|| registry::not_found(&Identity::device(id)))
     }
 
     fn device_of(&self, id: &str, entry: &DeviceEntry) -> Device {
         let host = self.host_name();
-        let (credential, primary_key, secondary_key) = match &entry.auth {
-            DeviceAuth::SymmetricKey { primary, secondary } => {
-                (format!("SharedAccessKey={}", primary.expose()), Some(primary.clone()), Some(secondary.clone()))
-            }
-            DeviceAuth::Thumbprint { .. } | DeviceAuth::CertificateAuthority => ("x509=true".to_owned(), None, None),
+        let (primary_key, secondary_key) = match &entry.auth {
+            DeviceAuth::SymmetricKey { primary, secondary } => (Some(primary.clone()), Some(secondary.clone())),
+            DeviceAuth::Thumbprint { .. } | DeviceAuth::CertificateAuthority => (None, None),
         };
         Device {
             id: id.to_owned(),
-            connection_string: format!("HostName={host};DeviceId={id};{credential}"),
+            connection_string: format!("HostName={host};DeviceId={id};{}", credential(&entry.auth)),
             primary_key,
             secondary_key,
             enabled: entry.enabled,
@@ -206,108 +210,6 @@ impl Hub {
             host_name: host,
             clock: self.clock.clone(),
         }
-    }
-}
-
-/// Messages to devices.
-impl Hub {
-    /// Enqueues a cloud-to-device message and gives its message id. The hub keeps ids as they are; it does not ask for unique ones.
-    ///
-    /// # Errors
-    /// [`HubError::DeviceNotFound`], [`HubError::QueueFull`], [`HubError::MessageTooLarge`], [`HubError::InvalidMessage`].
-    pub fn send_c2d(&self, device: &str, message: C2dMessage) -> Result<String, HubError> {
-        let message_id = message.message_id.clone().unwrap_or_else(guid::random);
-        check_message(device, &message_id, &message)?;
-        self.change(|hub, now| hub.send_c2d(device, message_id.clone(), message, now))?;
-        Ok(message_id)
-    }
-
-    /// The device's pending messages, in order.
-    #[must_use]
-    pub fn c2d_queue(&self, device: &str) -> Vec<C2dRecord> {
-        self.read(|hub, now| hub.c2d_queue(device, now))
-    }
-
-    /// How the device's messages ended, in order.
-    #[must_use]
-    pub fn c2d_outcomes(&self, device: &str) -> Vec<C2dOutcome> {
-        self.read(|hub, _| hub.c2d_outcomes(device).cloned().collect())
-    }
-
-    /// Removes the device's pending messages and says how many there were.
-    pub fn purge_c2d(&self, device: &str) -> usize {
-        self.change(|hub, now| hub.purge(device, now))
-    }
-
-    /// Takes the feedback that is ready: a batch is at 64 records, or 15 s after its first (docs/hub-over-mqtt.md 3).
-    #[must_use]
-    pub fn read_feedback(&self) -> Vec<FeedbackRecord> {
-        self.change(|hub, _| hub.read_feedback())
-    }
-
-    /// Makes the feedback so far ready now.
-    pub fn flush_feedback(&self) {
-        self.change(|hub, _| hub.flush_feedback());
-    }
-}
-
-/// Messages from devices, and what happened.
-impl Hub {
-    /// The device's stored telemetry, in order.
-    #[must_use]
-    pub fn telemetry(&self, device: &str) -> Vec<TelemetryRecord> {
-        self.read(|hub, _| hub.telemetry(device).cloned().collect())
-    }
-
-    /// All stored telemetry, in order.
-    #[must_use]
-    pub fn all_telemetry(&self) -> Vec<TelemetryRecord> {
-        self.read(|hub, _| hub.all_telemetry())
-    }
-
-    /// How many messages of the device are stored.
-    #[must_use]
-    pub fn telemetry_count(&self, device: &str) -> usize {
-        self.read(|hub, _| hub.telemetry_count(device))
-    }
-
-    /// Waits until at least `count` messages of the device are stored, and gives all of them.
-    ///
-    /// # Errors
-    /// [`WaitError`] says how many there were after `limit` of real time.
-    pub fn wait_for_telemetry(
-        &self,
-        device: &str,
-        count: usize,
-        limit: Duration,
-    ) -> Result<Vec<TelemetryRecord>, WaitError> {
-        let enough = self.shared.wait(limit, || (self.telemetry_count(device) >= count).then_some(()));
-        enough.map(|()| self.telemetry(device)).ok_or_else(|| WaitError {
-            what: format!("{count} telemetry messages of device '{device}'"),
-            limit,
-            found: format!("{} are stored", self.telemetry_count(device)),
-        })
-    }
-
-    /// What happened on the device's connections, in order. A refused CONNECT counts as the device's that its user name claims.
-    #[must_use]
-    pub fn activity(&self, device: &str) -> Vec<Activity> {
-        self.read(|hub, _| hub.activity(device).cloned().collect())
-    }
-
-    /// What happened on connections whose device was never known.
-    #[must_use]
-    pub fn unattributed_activity(&self) -> Vec<Activity> {
-        self.activity(NO_DEVICE)
-    }
-
-    /// Waits until `f` holds; it is asked again after each change of the hub's state. `what` is for the error.
-    ///
-    /// # Errors
-    /// [`WaitError`] after `limit` of real time.
-    pub fn wait_until(&self, limit: Duration, what: &str, mut f: impl FnMut(&Hub) -> bool) -> Result<(), WaitError> {
-        let held = self.shared.wait(limit, || f(self).then_some(()));
-        held.ok_or_else(|| WaitError { what: what.to_owned(), limit, found: "it did not become so".to_owned() })
     }
 }
 
@@ -335,9 +237,10 @@ impl Hub {
         self.change(|hub, _| hub.inject(None, fault))
     }
 
-    /// As [`inject`](Self::inject), for one device only.
-    pub fn inject_for(&self, device: &str, fault: Fault) -> FaultId {
-        self.change(|hub, _| hub.inject(Some(device.to_owned()), fault))
+    /// As [`inject`](Self::inject), for one device or module only.
+    pub fn inject_for<'a>(&self, who: impl Into<Who<'a>>, fault: Fault) -> FaultId {
+        let only = Identity::from(who.into());
+        self.change(|hub, _| hub.inject(Some(only), fault))
     }
 
     /// How many faults have not happened yet.
@@ -352,31 +255,18 @@ impl Hub {
     }
 }
 
+/// How a connection string names the credential.
+fn credential(auth: &DeviceAuth) -> String {
+    match auth {
+        DeviceAuth::SymmetricKey { primary, .. } => format!("SharedAccessKey={}", primary.expose()),
+        DeviceAuth::Thumbprint { .. } | DeviceAuth::CertificateAuthority => "x509=true".to_owned(),
+    }
+}
+
 fn random_keys(id: &str) -> Result<DeviceAuth, HubError> {
     Ok(DeviceAuth::SymmetricKey { primary: random_key(id)?, secondary: random_key(id)? })
 }
 
 fn random_key(id: &str) -> Result<crate::device::SecretKey, HubError> {
     tls::random_key().map_err(|problem| HubError::KeyGeneration { device: id.to_owned(), problem })
-}
-
-/// Whether a cloud-to-device message can be carried to its device, over every protocol.
-pub(crate) fn check_message(device: &str, message_id: &str, message: &C2dMessage) -> Result<(), HubError> {
-    let size = message.size();
-    if size > MAX_C2D_SIZE {
-        return Err(HubError::MessageTooLarge { size, limit: MAX_C2D_SIZE });
-    }
-    if message.properties.iter().any(|(name, _)| name.is_empty()) {
-        return Err(HubError::InvalidMessage {
-            field: "property",
-            problem: "has an empty name; give it one".to_owned(),
-        });
-    }
-    let topic = devicebound_topic_length(device, message_id, message);
-    if topic > MAX_TOPIC {
-        let problem =
-            format!("make an MQTT topic of {topic} bytes, percent-encoded; {MAX_TOPIC} are possible: shorten them");
-        return Err(HubError::InvalidMessage { field: "properties", problem });
-    }
-    Ok(())
 }

@@ -1,12 +1,15 @@
-//! One device's queue of cloud-to-device messages: locks, redelivery, time to live (docs/hub-over-mqtt.md 3). It knows nothing of packets but their ids.
+//! One device's queue of cloud-to-device messages, or one module's of input messages: locks, redelivery, time to live
+//! (docs/hub-over-mqtt.md 3, 6). It knows nothing of packets but their ids.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::activity::{ConnectionId, PubackEffect};
-use crate::clock::Now;
-use crate::message::{C2dMessage, Expiry, FeedbackMode};
+use crate::clock::{Now, iso8601};
+use crate::hub::registry::Identity;
+use crate::hub::telemetry::{SENDING_DEVICE, SENDING_MODULE};
+use crate::message::{C2dMessage, Expiry};
 use crate::record::{C2dRecord, C2dResult, C2dState};
 
 /// A message as it is stored: with its id, and its expiry if the service gave one.
@@ -16,6 +19,37 @@ pub(crate) struct StoredMessage {
     pub(crate) message: C2dMessage,
     /// Only if the service set it: then the device is told.
     pub(crate) stated_expiry: Option<SystemTime>,
+}
+
+impl StoredMessage {
+    /// The system properties that the device or module is told, by their names in records, in the order seen on the real hub (docs/hub-over-mqtt.md 3, 6).
+    pub(crate) fn system(&self, identity: &Identity) -> Vec<(&'static str, String)> {
+        let message = &self.message;
+        let expiry = ("absolute-expiry-time", self.stated_expiry.map(iso8601));
+        let mut all = Vec::new();
+        if message.input.is_none() {
+            let to = format!("/devices/{}/messages/devicebound", identity.device);
+            all.extend([("message-id", Some(self.message_id.clone())), expiry, ("to", Some(to))]);
+        } else {
+            let sender = message.sender.as_ref();
+            all.extend([
+                (SENDING_DEVICE, sender.map(|sender| sender.device.clone())),
+                (SENDING_MODULE, sender.and_then(|sender| sender.module.clone())),
+                // Not the one that the hub has made up.
+                ("message-id", message.message_id.clone()),
+                expiry,
+            ]);
+            all.extend(message.passed_on.iter().map(|(name, value)| (*name, Some(value.clone()))));
+        }
+        all.extend([
+            ("correlation-id", message.correlation_id.clone()),
+            ("user-id", message.user_id.clone()),
+            ("content-type", message.content_type.clone()),
+            ("content-encoding", message.content_encoding.clone()),
+            ("iothub-ack", message.ack.map(|mode| mode.wire().to_owned())),
+        ]);
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -85,26 +119,30 @@ pub(crate) struct Delivery {
     pub(crate) delivery_count: u32,
 }
 
-/// What a device says of a message that it has.
+/// What a device decides about a message. Over MQTT there is only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settlement {
+    /// It is done.
     Complete,
-    Reject,
+    /// It is to come again, which counts (docs/hub-over-mqtt.md 3).
     Abandon,
+    /// It is not wanted.
+    Reject,
+}
+
+/// What a decision did.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) message: Arc<StoredMessage>,
+    /// Unless it waits again.
+    pub(crate) ended: Option<Ended>,
 }
 
 /// A message that has left the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    pub(crate) message_id: String,
-    pub(crate) ack: Option<FeedbackMode>,
+    pub(crate) message: Arc<StoredMessage>,
     pub(crate) result: C2dResult,
-}
-
-impl Ended {
-    fn of(entry: &Entry, result: C2dResult) -> Self {
-        Self { message_id: entry.message.message_id.clone(), ack: entry.message.message.ack, result }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -221,18 +259,30 @@ impl C2dQueue {
         self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
     }
 
-    /// The device settles the message that it has under this lock. `None`: the lock is no more.
-    pub(crate) fn settle(&mut self, lock: LockId, settlement: Settlement, max_count: u32) -> Option<Vec<Ended>> {
-        let locked = |entry: &Entry| matches!(entry.place, Place::Locked(held) if held.id == lock);
-        let entry = self.entries.iter_mut().find(|entry| locked(entry))?;
-        Some(match settlement {
-            Settlement::Complete => self.end_where(C2dResult::Completed, locked),
-            Settlement::Reject => self.end_where(C2dResult::Rejected, locked),
+    /// Whether this lock still is.
+    pub(crate) fn has_lock(&self, id: LockId) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.place, Place::Locked(lock) if lock.id == id))
+    }
+
+    /// The device has decided about a message that this connection holds. `None`: it does not hold it.
+    pub(crate) fn settle(
+        &mut self,
+        by: ConnectionId,
+        sequence: u64,
+        how: Settlement,
+        max_count: u32,
+    ) -> Option<Settled> {
+        let entry = self.entries.iter_mut().find(|entry| entry.sequence == sequence && entry.locked_by(by))?;
+        let message = Arc::clone(&entry.message);
+        let ended = match how {
+            Settlement::Complete => self.complete(sequence),
+            Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
             Settlement::Abandon => {
                 entry.give_back(true);
-                self.end_worn_out(max_count)
+                self.end_exhausted(max_count).pop()
             }
-        })
+        };
+        Some(Settled { message, ended })
     }
 
     /// A connection ended: its messages wait again.
@@ -244,10 +294,17 @@ impl C2dQueue {
                 entry.give_back(lock.terms.lost_counts);
             }
         }
-        self.end_worn_out(max_count)
+        self.end_exhausted(max_count)
     }
 
-    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what has expired and is not locked.
+    fn end_exhausted(&mut self, max_count: u32) -> Vec<Ended> {
+        self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
+            entry.place == Place::Enqueued && entry.delivery_count >= max_count
+        })
+    }
+
+    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what was given back too often, and what has expired
+    /// and is not locked.
     pub(crate) fn advance(&mut self, now: Now, max_count: u32, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
         for entry in &mut self.entries {
             if let Place::Locked(lock) = entry.place
@@ -257,17 +314,10 @@ impl C2dQueue {
                 entry.give_back(lock.terms.expiry_counts);
             }
         }
-        let mut ended = self.end_worn_out(max_count);
-        ended.extend(
-            self.end_where(C2dResult::Expired, |entry| entry.place == Place::Enqueued && entry.expires <= now.wall),
-        );
+        let mut ended = self.end_exhausted(max_count);
+        let expired = |entry: &Entry| entry.place == Place::Enqueued && entry.expires <= now.wall;
+        ended.extend(self.end_where(C2dResult::Expired, expired));
         ended
-    }
-
-    fn end_worn_out(&mut self, max_count: u32) -> Vec<Ended> {
-        self.end_where(C2dResult::DeliveryCountExceeded, |entry| {
-            entry.place == Place::Enqueued && entry.delivery_count >= max_count
-        })
     }
 
     /// When [`advance`](Self::advance) has something to do.
@@ -292,6 +342,7 @@ impl C2dQueue {
     pub(crate) fn records(&self, now: Now) -> Vec<C2dRecord> {
         let record = |entry: &Entry| C2dRecord {
             message_id: entry.message.message_id.clone(),
+            input: entry.message.message.input.clone(),
             sequence_number: entry.sequence,
             state: match entry.place {
                 Place::Enqueued => C2dState::Enqueued,
@@ -309,7 +360,7 @@ impl C2dQueue {
         self.entries.retain(|entry| {
             let ends = which(entry);
             if ends {
-                ended.push(Ended::of(entry, result));
+                ended.push(Ended { message: Arc::clone(&entry.message), result });
             }
             !ends
         });
@@ -388,8 +439,8 @@ mod tests {
         assert_eq!(queue.puback(A, sent[1].packet_id, false).0, PubackEffect::OutOfOrder);
         assert_eq!(queue.puback(A, 999, false).0, PubackEffect::Unknown);
         assert_eq!(queue.puback(B, sent[0].packet_id, false).0, PubackEffect::Unknown);
-        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message_id, "m1");
-        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message_id, "m3");
+        assert_eq!(queue.puback(A, sent[0].packet_id, false).1.unwrap().message.message_id, "m1");
+        assert_eq!(queue.puback(A, sent[2].packet_id, true).1.unwrap().message.message_id, "m3");
         assert_eq!(queue.len(), 1);
     }
 
@@ -424,21 +475,19 @@ mod tests {
         let sent = queue.take_next(B, COUNTED, at(60)).unwrap();
         assert_eq!(sent.delivery_count, 2);
         assert_eq!(
-            queue.settle(sent.lock, Settlement::Abandon, 3).unwrap()[0].result,
+            queue.settle(B, sent.sequence, Settlement::Abandon, 3).unwrap().ended.unwrap().result,
             C2dResult::DeliveryCountExceeded
         );
     }
 
     #[test]
-    fn only_the_lock_that_a_message_is_under_settles_it() {
-        let mut queue = queue_of(&["m1", "m2"]);
-        let first = take(&mut queue, A, at(0));
+    fn a_message_comes_again_under_another_lock() {
+        let mut queue = queue_of(&["m1"]);
+        let first = take(&mut queue, A, at(0)).remove(0);
         queue.advance(at(60), 10, dropped);
-        let second = take(&mut queue, A, at(60));
-        assert_eq!(queue.settle(first[0].lock, Settlement::Complete, 10), None);
-        assert_eq!(queue.settle(second[0].lock, Settlement::Reject, 10).unwrap()[0].result, C2dResult::Rejected);
-        assert_eq!(queue.settle(second[1].lock, Settlement::Complete, 10).unwrap()[0].result, C2dResult::Completed);
-        assert_eq!(queue.len(), 0);
+        assert!(!queue.has_lock(first.lock));
+        let second = take(&mut queue, A, at(60)).remove(0);
+        assert!(queue.has_lock(second.lock) && !queue.has_lock(first.lock));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
+use crate::config::BadFilter;
 use crate::hub::registry::Identity;
-use crate::hub::session::{Feature, Session, Subscription};
+use crate::hub::routing::Taken;
+use crate::hub::session::{Feature, REFUSED, Session, Subscription};
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, holds};
 
@@ -35,8 +37,6 @@ pub(crate) struct Carried {
 pub(crate) struct Connections {
     open: BTreeMap<ConnectionId, Opening>,
     by_identity: BTreeMap<Identity, ConnectionId>,
-    /// Why carried connections ended, until their heads ask.
-    ends: BTreeMap<ConnectionId, DisconnectReason>,
 }
 
 impl Connections {
@@ -94,19 +94,13 @@ impl HubState {
         if !matches!(why, DisconnectReason::ByDevice | DisconnectReason::HubStopped) {
             self.publish_will(connection, &opening, now);
         }
-        match &opening.carried {
-            None if opening.clean_session => drop(self.sessions.remove(&identity)),
-            None => {}
-            Some(_) => drop(self.connections.ends.insert(connection, why.clone())),
+        if opening.clean_session && opening.carried.is_none() {
+            self.sessions.remove(&identity);
         }
-        self.note(&identity.device, Activity::Disconnected { at: now.wall, connection, why });
-        self.release_locks(&identity.device, connection, now);
+        self.seats.ended(connection, &why);
+        self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
+        self.release_locks(&identity, connection, now);
         self.woken.insert(opening.carried.map_or(connection, |carried| carried.by));
-    }
-
-    /// Why a carried connection has ended; `None` while it has not, and asked again.
-    pub(crate) fn take_end(&mut self, connection: ConnectionId) -> Option<DisconnectReason> {
-        self.connections.ends.remove(&connection)
     }
 
     /// The connection whose head serves this one.
@@ -147,8 +141,30 @@ impl HubState {
         }
     }
 
+    /// Grants a filter: the code for SUBACK, or why the connection ends. `feature` is what it asks for; `None` if the hub does not know it.
+    pub(crate) fn grant(
+        &mut self,
+        connection: ConnectionId,
+        filter: &str,
+        feature: Option<Feature>,
+        qos: u8,
+    ) -> Result<u8, DisconnectReason> {
+        let reaction = self.config.bad_filter;
+        let feature = match (feature, reaction) {
+            (Some(feature), _) => feature,
+            (None, BadFilter::Ignore) => Feature::Nothing,
+            (None, BadFilter::SubackFailure) => return Ok(REFUSED),
+            (None, BadFilter::Close) => return Err(DisconnectReason::UnknownFilter(filter.to_owned())),
+        };
+        match reaction {
+            _ if self.subscribe(connection, filter, feature, qos) => Ok(qos),
+            BadFilter::Close => Err(DisconnectReason::TooManySubscriptions { limit: self.config.subscription_limit }),
+            BadFilter::SubackFailure | BadFilter::Ignore => Ok(REFUSED),
+        }
+    }
+
     /// Adds to the connection's session. False: its limit is reached.
-    pub(crate) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
+    pub(super) fn subscribe(&mut self, connection: ConnectionId, filter: &str, feature: Feature, qos: u8) -> bool {
         let (created, limit) = (self.next_event(), self.config.subscription_limit);
         self.session_mut(connection).is_some_and(|session| session.subscribe(filter, feature, qos, created, limit))
     }
@@ -197,22 +213,24 @@ impl HubState {
     fn publish_will(&mut self, connection: ConnectionId, opening: &Opening, now: Now) {
         let activity = match &opening.will {
             None => return,
-            Some(Ok(draft)) => {
-                let sequence_number = self.store(&opening.sender, draft.clone(), connection, now);
-                Activity::WillPublished { at: now.wall, connection, sequence_number }
-            }
+            Some(Ok(draft)) => match self.take_from(&opening.sender, draft.clone(), connection, now) {
+                Ok(Taken { sequence_number, .. }) => {
+                    Activity::WillPublished { at: now.wall, connection, sequence_number }
+                }
+                Err(why) => Activity::WillDropped { at: now.wall, connection, why: format!("{why:?}") },
+            },
             Some(Err(why)) => Activity::WillDropped { at: now.wall, connection, why: why.clone() },
         };
-        self.note(&opening.sender.identity.device, activity);
+        self.note(&opening.sender.identity, activity);
     }
 
-    fn release_locks(&mut self, device: &str, connection: ConnectionId, now: Now) {
+    fn release_locks(&mut self, identity: &Identity, connection: ConnectionId, now: Now) {
         let (releases, max) = (self.config.release_on_disconnect, self.config.max_delivery_count);
         let holds = holds(self.config.lock_expiry, &self.connections);
-        let Some(queue) = self.queues.get_mut(device) else { return };
+        let Some(queue) = self.queues.get_mut(identity) else { return };
         let mut ended = if releases { queue.release(connection, max) } else { Vec::new() };
         ended.extend(queue.advance(now, max, holds));
-        self.record_ended(device, ended, now);
+        self.record_ended(identity, ended, now);
         self.find_due();
     }
 }

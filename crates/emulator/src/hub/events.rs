@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::activity::ConnectionId;
 use crate::hub::HubState;
+use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
 
 /// Names one exclusive reader of a partition.
@@ -53,15 +54,14 @@ impl HubState {
 
     /// The oldest message of this partition behind the one with this number.
     pub(crate) fn stored_after(&self, partition: usize, sequence: u64) -> Option<&TelemetryRecord> {
-        let devices = self.telemetry.keys().filter(|device| self.partition_of(device) == partition);
-        devices
-            .filter_map(|device| self.telemetry.first_where(device, |record| record.sequence_number > sequence))
+        self.senders(partition)
+            .filter_map(|sender| self.telemetry.first_where(sender, |record| record.sequence_number > sequence))
             .min_by_key(|record| record.sequence_number)
     }
 
     pub(crate) fn partition_facts(&self, partition: usize) -> PartitionFacts {
-        let devices = self.telemetry.keys().filter(|device| self.partition_of(device) == partition);
-        let ends = devices.map(|device| (self.telemetry.of(device).next(), self.telemetry.last(device)));
+        let ends =
+            self.senders(partition).map(|sender| (self.telemetry.of(sender).next(), self.telemetry.last(sender)));
         ends.fold(PartitionFacts::default(), |facts, (first, last)| PartitionFacts {
             first_sequence: facts.first_sequence.into_iter().chain(first.map(|record| record.sequence_number)).min(),
             last_sequence: facts.last_sequence.max(last.map(|record| record.sequence_number)),
@@ -69,8 +69,13 @@ impl HubState {
         })
     }
 
-    /// The partition of a device's messages: a hash of its id, the same in every run (FNV-1a).
-    pub(crate) fn partition_of(&self, device: &str) -> usize {
+    /// Whose messages are in this partition.
+    fn senders(&self, partition: usize) -> impl Iterator<Item = &Identity> {
+        self.telemetry.identities().filter(move |sender| self.partition_of(&sender.device) == partition)
+    }
+
+    /// The partition of a device's messages, and of its modules': a hash of its id, the same in every run (FNV-1a).
+    fn partition_of(&self, device: &str) -> usize {
         let hash =
             device.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         hash as usize % self.config.event_partitions.max(1)

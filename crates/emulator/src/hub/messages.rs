@@ -1,10 +1,13 @@
-//! Telemetry in and cloud-to-device messages out, with their outcomes and feedback.
+//! Telemetry in, cloud-to-device and input messages out, with their outcomes and feedback.
 
-use crate::activity::{ConnectionId, PubackEffect};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::activity::{Activity, ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
-use crate::hub::c2d::{Delivery, Ended, LockId, LockTerms, Settlement};
+use crate::hub::c2d::{Delivery, Ended, LockId, LockTerms, Settled, Settlement, StoredMessage};
 use crate::hub::registry::{Identity, not_found};
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
@@ -13,26 +16,21 @@ use crate::message::C2dMessage;
 use crate::record::{C2dOutcome, C2dRecord, FeedbackRecord, TelemetryRecord};
 
 impl HubState {
-    /// Stores telemetry of an open connection and gives its sequence number.
-    pub(crate) fn store_telemetry(&mut self, connection: ConnectionId, draft: Draft, now: Now) -> Option<u64> {
-        let sender = self.sender(connection)?.clone();
-        Some(self.store(&sender, draft, connection, now))
-    }
-
+    /// Stores a message and gives its sequence number.
     pub(super) fn store(&mut self, sender: &Sender, draft: Draft, connection: ConnectionId, now: Now) -> u64 {
         self.last_telemetry += 1;
         let record = sender.record(draft, self.last_telemetry, connection, now);
-        self.telemetry.push(&sender.identity.device, record);
+        self.telemetry.push(&sender.identity, record);
         self.wake_listeners();
         self.last_telemetry
     }
 
-    pub(crate) fn telemetry(&self, device: &str) -> impl Iterator<Item = &TelemetryRecord> {
-        self.telemetry.of(device)
+    pub(crate) fn telemetry(&self, identity: &Identity) -> impl Iterator<Item = &TelemetryRecord> {
+        self.telemetry.of(identity)
     }
 
-    pub(crate) fn telemetry_count(&self, device: &str) -> usize {
-        self.telemetry.count(device)
+    pub(crate) fn telemetry_count(&self, identity: &Identity) -> usize {
+        self.telemetry.count(identity)
     }
 
     pub(crate) fn all_telemetry(&self) -> Vec<TelemetryRecord> {
@@ -41,7 +39,7 @@ impl HubState {
         all
     }
 
-    /// Enqueues a message that the caller has checked.
+    /// Enqueues a cloud-to-device message that the caller has checked.
     pub(crate) fn send_c2d(
         &mut self,
         device: &str,
@@ -49,111 +47,159 @@ impl HubState {
         message: C2dMessage,
         now: Now,
     ) -> Result<(), HubError> {
-        if self.registry.get(device).is_none() {
-            return Err(not_found(device));
+        let identity = Identity::device(device);
+        if !self.registry.knows(&identity) {
+            return Err(not_found(&identity));
         }
-        let (limit, ttl, created) = (self.config.c2d_queue_limit, self.config.c2d_ttl, self.next_event());
-        let queue = self.queues.entry(device.to_owned()).or_default();
-        if queue.len() >= limit {
-            return Err(HubError::QueueFull { device: device.to_owned(), pending: queue.len(), limit });
-        }
-        queue.push(message_id, message, ttl, created, now);
-        self.find_due();
-        self.wake(&Identity::device(device));
+        self.check_room(&identity, self.config.c2d_queue_limit)?;
+        self.enqueue(&identity, message_id, message, self.config.c2d_ttl, now);
         Ok(())
     }
 
-    /// As [`send_c2d`](Self::send_c2d), to a device or a module.
-    pub(crate) fn send_c2d_to(
+    /// Refuses when so many messages are pending for this device or module.
+    pub(super) fn check_room(&self, identity: &Identity, limit: usize) -> Result<(), HubError> {
+        match self.pending(identity) {
+            pending if pending >= limit => Err(HubError::QueueFull { device: identity.to_string(), pending, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a message behind those that wait for this device or module.
+    pub(super) fn enqueue(
         &mut self,
         identity: &Identity,
         message_id: String,
         message: C2dMessage,
+        ttl: Duration,
         now: Now,
-    ) -> Result<(), HubError> {
-        // The registry has no modules yet.
-        if identity.module.is_some() {
-            return Err(not_found(&identity.device));
-        }
-        self.send_c2d(&identity.device, message_id, message, now)
+    ) {
+        let created = self.next_event();
+        self.queues.entry(identity.clone()).or_default().push(message_id, message, ttl, created, now);
+        self.find_due();
+        self.wake(identity);
     }
 
-    /// Locks and gives the next message to send over this connection, with the QoS of its subscription.
-    pub(crate) fn take_c2d(&mut self, connection: ConnectionId, now: Now) -> Option<(Delivery, u8)> {
-        let device = self.sender(connection).map(|sender| sender.identity.device.clone())?;
-        if !self.queues.get(&device)?.has_waiting() {
+    /// How many messages are pending for this device or module.
+    pub(super) fn pending(&self, identity: &Identity) -> usize {
+        self.queues.get(identity).map_or(0, super::c2d::C2dQueue::len)
+    }
+
+    /// Locks and gives the next message to send over this connection, with the QoS of its subscription: cloud-to-device to a device, input messages to a module.
+    pub(crate) fn take_message(&mut self, connection: ConnectionId, now: Now) -> Option<(Delivery, u8)> {
+        let identity = self.sender(connection).map(|sender| sender.identity.clone())?;
+        if !self.queues.get(&identity)?.has_waiting() {
             return None;
         }
+        let feature = Feature::messages_of(&identity);
         if self.config.drop_unmatched {
-            self.reject_unmatched(connection, &device, now);
+            self.reject_unmatched(connection, feature, &identity, now);
         }
-        let qos = self.subscription(connection, Feature::CloudToDevice)?.qos;
+        let qos = self.subscription(connection, feature)?.qos;
         let terms = LockTerms {
             duration: self.config.lock_duration,
             // docs/hub-over-mqtt.md 3; docs/hub-over-amqp.md 3.
             lost_counts: self.config.count_redelivery || self.is_carried(connection),
             expiry_counts: self.is_carried(connection),
         };
-        let delivery = self.queues.get_mut(&device)?.take_next(connection, terms, now)?;
+        let delivery = self.queues.get_mut(&identity)?.take_next(connection, terms, now)?;
         self.find_due();
         Some((delivery, qos))
     }
 
-    /// A PUBACK came from the device.
+    /// A PUBACK came from the device or module. The message is the one that it completed.
     pub(crate) fn puback(
         &mut self,
         connection: ConnectionId,
         packet_id: u16,
         now: Now,
-    ) -> (PubackEffect, Option<String>) {
+    ) -> (PubackEffect, Option<Arc<StoredMessage>>) {
         let any_order = self.config.out_of_order_puback == OutOfOrderPuback::Accept;
-        let Some(device) = self.sender(connection).map(|sender| sender.identity.device.clone()) else {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else {
             return (PubackEffect::Unknown, None);
         };
-        let Some(queue) = self.queues.get_mut(&device) else { return (PubackEffect::Unknown, None) };
+        let Some(queue) = self.queues.get_mut(&identity) else { return (PubackEffect::Unknown, None) };
         let (effect, ended) = queue.puback(connection, packet_id, any_order);
-        let message_id = ended.as_ref().map(|ended| ended.message_id.clone());
-        self.record_ended(&device, ended, now);
-        (effect, message_id)
+        let message = ended.as_ref().map(|ended| Arc::clone(&ended.message));
+        self.record_ended(&identity, ended, now);
+        (effect, message)
     }
 
-    /// The device settles a message that it was given over this connection. False: its lock is no more.
-    pub(crate) fn settle_c2d(
-        &mut self,
-        connection: ConnectionId,
-        lock: LockId,
-        settlement: Settlement,
-        now: Now,
-    ) -> bool {
+    /// Whether this connection still has a message under this lock.
+    pub(crate) fn has_lock(&self, connection: ConnectionId, lock: LockId) -> bool {
+        let queue = self.sender(connection).and_then(|sender| self.queues.get(&sender.identity));
+        queue.is_some_and(|queue| queue.has_lock(lock))
+    }
+
+    /// The device or module has decided about a message that it was sent over this connection. False: the connection does not hold it (any more).
+    pub(crate) fn settle(&mut self, connection: ConnectionId, sequence: u64, how: Settlement, now: Now) -> bool {
         let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return false };
-        let max = self.config.max_delivery_count;
-        let Some(queue) = self.queues.get_mut(&identity.device) else { return false };
-        let Some(ended) = queue.settle(lock, settlement, max) else { return false };
-        self.record_ended(&identity.device, ended, now);
+        let max_count = self.config.max_delivery_count;
+        let queue = self.queues.get_mut(&identity);
+        let settled = queue.and_then(|queue| queue.settle(connection, sequence, how, max_count));
+        let Some(Settled { message, ended }) = settled else { return false };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        match how {
+            Settlement::Complete => self.note_completed(connection, &message, now),
+            Settlement::Abandon => {
+                self.note(&identity, Activity::MessageAbandoned { at, connection, message_id });
+                self.wake(&identity);
+            }
+            Settlement::Reject => self.note(&identity, Activity::MessageRejected { at, connection, message_id }),
+        }
+        self.record_ended(&identity, ended, now);
         self.find_due();
-        self.wake(&identity);
         true
     }
 
+    /// Records that a message was sent over this connection.
+    pub(crate) fn note_sent(
+        &mut self,
+        connection: ConnectionId,
+        message: &StoredMessage,
+        packet_id: Option<u16>,
+        dup: bool,
+        now: Now,
+    ) {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        let activity = match message.message.input.clone() {
+            None => Activity::C2dSent { at, connection, message_id, packet_id, dup },
+            Some(input) => Activity::InputSent { at, connection, input, message_id, packet_id, dup },
+        };
+        self.note(&identity, activity);
+    }
+
+    /// Records that a message was completed over this connection.
+    pub(crate) fn note_completed(&mut self, connection: ConnectionId, message: &StoredMessage, now: Now) {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return };
+        let (at, message_id) = (now.wall, message.message_id.clone());
+        let activity = match message.message.input.clone() {
+            None => Activity::C2dAcked { at, connection, message_id },
+            Some(input) => Activity::InputAcked { at, connection, input, message_id },
+        };
+        self.note(&identity, activity);
+    }
+
     /// A message was sent at QoS 0: that completes it.
-    pub(crate) fn complete_c2d(&mut self, device: &str, sequence: u64, now: Now) {
-        let ended = self.queues.get_mut(device).and_then(|queue| queue.complete(sequence));
-        self.record_ended(device, ended, now);
+    pub(crate) fn complete_message(&mut self, identity: &Identity, sequence: u64, now: Now) {
+        let ended = self.queues.get_mut(identity).and_then(|queue| queue.complete(sequence));
+        self.record_ended(identity, ended, now);
     }
 
-    pub(crate) fn c2d_queue(&self, device: &str, now: Now) -> Vec<C2dRecord> {
-        self.queues.get(device).map(|queue| queue.records(now)).unwrap_or_default()
+    /// The messages that are pending for this device or module.
+    pub(crate) fn queue(&self, identity: &Identity, now: Now) -> Vec<C2dRecord> {
+        self.queues.get(identity).map(|queue| queue.records(now)).unwrap_or_default()
     }
 
-    pub(crate) fn c2d_outcomes(&self, device: &str) -> impl Iterator<Item = &C2dOutcome> {
-        self.outcomes.of(device)
+    pub(crate) fn outcomes(&self, identity: &Identity) -> impl Iterator<Item = &C2dOutcome> {
+        self.outcomes.of(identity)
     }
 
-    /// Removes all pending messages of a device and says how many there were.
-    pub(crate) fn purge(&mut self, device: &str, now: Now) -> usize {
-        let ended = self.queues.get_mut(device).map(super::c2d::C2dQueue::purge).unwrap_or_default();
+    /// Removes all pending messages of a device or module and says how many there were.
+    pub(crate) fn purge(&mut self, identity: &Identity, now: Now) -> usize {
+        let ended = self.queues.get_mut(identity).map(super::c2d::C2dQueue::purge).unwrap_or_default();
         let count = ended.len();
-        self.record_ended(device, ended, now);
+        self.record_ended(identity, ended, now);
         count
     }
 
@@ -177,26 +223,26 @@ impl HubState {
         self.wake_listeners();
     }
 
-    fn reject_unmatched(&mut self, connection: ConnectionId, device: &str, now: Now) {
-        let since = self.session(connection).and_then(|session| session.since(Feature::CloudToDevice));
-        let ended = self.queues.get_mut(device).map(|queue| queue.reject_unmatched(since)).unwrap_or_default();
-        self.record_ended(device, ended, now);
+    fn reject_unmatched(&mut self, connection: ConnectionId, feature: Feature, identity: &Identity, now: Now) {
+        let since = self.session(connection).and_then(|session| session.since(feature));
+        let ended = self.queues.get_mut(identity).map(|queue| queue.reject_unmatched(since)).unwrap_or_default();
+        self.record_ended(identity, ended, now);
     }
 
-    pub(super) fn record_ended(&mut self, device: &str, ended: impl IntoIterator<Item = Ended>, now: Now) {
+    pub(super) fn record_ended(&mut self, identity: &Identity, ended: impl IntoIterator<Item = Ended>, now: Now) {
         let mut any_feedback = false;
-        for ended in ended {
-            let outcome = C2dOutcome { message_id: ended.message_id.clone(), result: ended.result, at: now.wall };
-            self.outcomes.push(device, outcome);
-            let Some(status) = feedback::status_code(ended.ack, ended.result) else { continue };
-            let generation = self.registry.get(device).map(|entry| entry.generation_id.clone()).unwrap_or_default();
+        for Ended { message, result } in ended {
+            let (message_id, input) = (message.message_id.clone(), message.message.input.clone());
+            self.outcomes.push(identity, C2dOutcome { message_id, input, result, at: now.wall });
+            let Some(status) = feedback::status_code(message.message.ack, result) else { continue };
+            let device = self.registry.get(&identity.device);
             let record = FeedbackRecord {
                 enqueued_time: now.wall,
-                original_message_id: ended.message_id,
+                original_message_id: message.message_id.clone(),
                 status_code: status.to_owned(),
                 description: status.to_owned(),
-                device_id: device.to_owned(),
-                device_generation_id: generation,
+                device_id: identity.device.clone(),
+                device_generation_id: device.map(|entry| entry.generation_id.clone()).unwrap_or_default(),
             };
             self.feedback.push(record, now);
             any_feedback = true;

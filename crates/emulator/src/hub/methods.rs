@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::activity::{Activity, ConnectionId};
 use crate::clock::Now;
 use crate::config::MethodRid;
 use crate::guid;
@@ -65,7 +66,7 @@ impl Call {
 
     /// What its time-out means.
     fn expire(&mut self) {
-        let device = self.identity.device.clone();
+        let device = self.identity.to_string();
         let error = match &self.stage {
             Stage::Waiting { request, .. } => MethodError::DeviceNotOnline { device, waited: request.connect_timeout },
             Stage::Sent { response_timeout, .. } => MethodError::Timeout { device, waited: *response_timeout },
@@ -85,18 +86,22 @@ impl Methods {
         self.calls.values().filter_map(Call::until).for_each(|until| due.at_elapsed(until));
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Ends every call and lets none wait any more.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.calls.values_mut().for_each(Call::expire);
     }
 
-    /// The device is gone for good.
-    pub(super) fn device_deleted(&mut self, device: &str) {
-        for call in self.calls.values_mut().filter(|call| call.identity.device == device && call.until().is_some()) {
-            call.stage = Stage::Ended(Err(MethodError::NotFound { device: device.to_owned() }));
+    /// The device or module is gone for good.
+    pub(super) fn identity_deleted(&mut self, identity: &Identity) {
+        for call in self.calls.values_mut().filter(|call| call.identity == *identity && call.until().is_some()) {
+            call.stage = Stage::Ended(Err(not_found(identity)));
         }
-        self.last_rids.retain(|identity, _| identity.device != device);
+        self.last_rids.remove(identity);
     }
 
     fn next_rid(&mut self, identity: &Identity, kind: MethodRid) -> String {
@@ -125,14 +130,13 @@ impl HubState {
         now: Now,
     ) -> Result<CallId, MethodError> {
         check(&request)?;
-        let device = identity.device.clone();
-        if self.registry.get(&device).is_none() {
-            return Err(MethodError::NotFound { device });
+        if !self.registry.knows(identity) {
+            return Err(not_found(identity));
         }
         let waited = request.connect_timeout;
         let online = self.listening(identity, Feature::Methods).is_some();
         if !online && (waited.is_zero() || self.methods.stopped) {
-            return Err(MethodError::DeviceNotOnline { device, waited });
+            return Err(MethodError::DeviceNotOnline { device: identity.to_string(), waited });
         }
         let until = now.elapsed.saturating_add(waited);
         let id = self.methods.add(identity, Stage::Waiting { request, until });
@@ -151,6 +155,9 @@ impl HubState {
         let waiting: Vec<CallId> =
             self.methods.calls.iter().filter(|(_, call)| waits(call)).map(|(id, _)| *id).collect();
         for id in waiting {
+            if !self.is_open(connection) {
+                break;
+            }
             // Over AMQP it is a UUID by its type.
             let kind = if self.is_carried(connection) { MethodRid::Guid } else { self.config.method_rid };
             let rid = self.methods.next_rid(identity, kind);
@@ -160,32 +167,44 @@ impl HubState {
             let letter = Letter::Method { name: request.name.clone(), rid: rid.clone(), body: request.body.clone() };
             let until = now.elapsed.saturating_add(response_timeout);
             call.stage = Stage::Sent { rid, until, response_timeout };
-            self.post(connection, letter);
+            self.post(connection, letter, now);
         }
         self.find_due();
     }
 
-    /// A device's answer: its status and whether nobody waits for it, or what is wrong with it.
+    /// A device's answer has come over its open connection. The error says what is wrong with it.
     pub(crate) fn answer_method(
         &mut self,
-        identity: &Identity,
+        connection: ConnectionId,
         rid: &str,
         status: &str,
         body: &Bytes,
-    ) -> Result<(i64, bool), MethodError> {
-        let answer = read_answer(status, body);
+        now: Now,
+    ) -> Result<(), MethodError> {
+        let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) else { return Ok(()) };
+        let (at, answer, id) = (now.wall, read_answer(status, body), rid.to_owned());
+        let late = !self.end_call(&identity, rid, answer.clone());
+        let (activity, result) = match answer {
+            Ok(answer) => (Activity::MethodAnswered { at, connection, rid: id, status: answer.status, late }, Ok(())),
+            Err(error) => {
+                let problem = error.to_string();
+                (Activity::MethodMisanswered { at, connection, rid: Some(id), problem }, Err(error))
+            }
+        };
+        self.note(&identity, activity);
+        result
+    }
+
+    /// Ends the call that was sent under this id. False: there is none.
+    fn end_call(&mut self, identity: &Identity, rid: &str, how: Result<MethodResult, MethodError>) -> bool {
         let asked = |call: &&mut Call| {
             call.identity == *identity
                 && matches!(&call.stage, Stage::Sent { rid: sent, .. } if sent.eq_ignore_ascii_case(rid))
         };
-        let call = self.methods.calls.values_mut().find(asked);
-        let late = call.is_none();
-        let status = answer.as_ref().map(|answer| answer.status).map_err(Clone::clone);
-        if let Some(call) = call {
-            call.stage = Stage::Ended(answer);
-            self.find_due();
-        }
-        status.map(|status| (status, late))
+        let Some(call) = self.methods.calls.values_mut().find(asked) else { return false };
+        call.stage = Stage::Ended(how);
+        self.find_due();
+        true
     }
 
     /// How a call ended; `None` while it has not.
@@ -199,6 +218,14 @@ impl HubState {
     pub(crate) fn forget_method(&mut self, call: CallId) {
         self.methods.calls.remove(&call);
         self.find_due();
+    }
+}
+
+fn not_found(identity: &Identity) -> MethodError {
+    let device = identity.device.clone();
+    match &identity.module {
+        None => MethodError::NotFound { device },
+        Some(module) => MethodError::ModuleNotFound { device, module: module.clone() },
     }
 }
 

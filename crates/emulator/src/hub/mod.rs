@@ -5,11 +5,13 @@ pub(crate) mod c2d;
 mod connections;
 pub(crate) mod events;
 mod feedback;
+pub(crate) mod local;
 mod log;
 mod messages;
 mod methods;
 pub(crate) mod outbox;
 pub(crate) mod registry;
+pub(crate) mod routing;
 pub(crate) mod session;
 pub(crate) mod telemetry;
 #[cfg(test)]
@@ -25,13 +27,14 @@ use crate::clock::Now;
 use crate::config::{Config, LockExpiry};
 use crate::device::DeviceAuth;
 use crate::error::HubError;
-use crate::faults::{Fault, FaultId, FaultQueue};
+use crate::faults::{Fault, FaultId, FaultQueue, Taken};
 use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
 use connections::Connections;
 pub(crate) use connections::{Carried, Opening};
 use feedback::Feedback;
+use local::Seats;
 use log::CappedLog;
 use methods::Methods;
 use outbox::Outbox;
@@ -39,8 +42,8 @@ use registry::{Identity, Registry};
 use session::Session;
 use twin::Twin;
 
-/// The key of activities on connections whose device is not known.
-pub(crate) const NO_DEVICE: &str = "";
+/// Whose the activities on connections are that never said whose they are.
+pub(crate) static NOBODY: Identity = Identity { device: String::new(), module: None };
 
 /// Everything that the hub knows.
 #[derive(Debug)]
@@ -50,7 +53,9 @@ pub(crate) struct HubState {
     pub(crate) faults: FaultQueue,
     sessions: BTreeMap<Identity, Session>,
     connections: Connections,
-    queues: BTreeMap<String, C2dQueue>,
+    seats: Seats,
+    /// Cloud-to-device messages of devices, input messages of modules.
+    queues: BTreeMap<Identity, C2dQueue>,
     twins: BTreeMap<Identity, Twin>,
     methods: Methods,
     outbox: Outbox,
@@ -75,6 +80,7 @@ impl HubState {
             faults: FaultQueue::default(),
             sessions: BTreeMap::new(),
             connections: Connections::default(),
+            seats: Seats::default(),
             queues: BTreeMap::new(),
             twins: BTreeMap::new(),
             methods: Methods::default(),
@@ -103,29 +109,49 @@ impl HubState {
         std::mem::take(&mut self.woken)
     }
 
-    /// Records what happened on a device's connection, or with [`NO_DEVICE`] on one whose device is not known.
-    pub(crate) fn note(&mut self, device: &str, activity: Activity) {
-        self.activity.push(device, activity);
+    /// Records what happened on an identity's connection, or with [`NOBODY`] on one whose identity is not known.
+    pub(crate) fn note(&mut self, identity: &Identity, activity: Activity) {
+        self.activity.push(identity, activity);
     }
 
-    pub(crate) fn activity(&self, device: &str) -> impl Iterator<Item = &Activity> {
-        self.activity.of(device)
+    pub(crate) fn activity(&self, identity: &Identity) -> impl Iterator<Item = &Activity> {
+        self.activity.of(identity)
     }
 
-    /// Deletes a device with everything that belongs to it.
+    /// Deletes a device with its modules and everything that belongs to them.
     pub(crate) fn delete_device(&mut self, id: &str, now: Now) -> Result<(), HubError> {
-        if self.registry.get(id).is_none() {
-            return Err(registry::not_found(id));
-        }
+        let Some(device) = self.registry.get(id) else { return Err(registry::not_found(&Identity::device(id))) };
+        let modules: Vec<String> = device.modules.keys().cloned().collect();
         self.end_all_of(id, &DisconnectReason::DeviceDeleted, now);
-        self.purge(id, now);
+        for module in modules {
+            self.forget(&Identity::module(id, &module), now);
+        }
+        self.forget(&Identity::device(id), now);
         self.registry.remove(id)?;
-        self.queues.remove(id);
-        self.twins.retain(|identity, _| identity.device != id);
-        self.methods.device_deleted(id);
-        self.find_due();
-        self.sessions.retain(|identity, _| identity.device != id);
         Ok(())
+    }
+
+    /// Deletes a module with everything that belongs to it.
+    pub(crate) fn delete_module(&mut self, device: &str, module: &str, now: Now) -> Result<(), HubError> {
+        let identity = Identity::module(device, module);
+        if !self.registry.knows(&identity) {
+            return Err(registry::not_found(&identity));
+        }
+        if let Some(connection) = self.connected(&identity) {
+            self.end(connection, DisconnectReason::ModuleDeleted, now);
+        }
+        self.forget(&identity, now);
+        self.registry.remove_module(device, module)
+    }
+
+    /// Everything of an identity but its registry entry ends.
+    fn forget(&mut self, identity: &Identity, now: Now) {
+        self.purge(identity, now);
+        self.queues.remove(identity);
+        self.twins.remove(identity);
+        self.methods.identity_deleted(identity);
+        self.sessions.remove(identity);
+        self.find_due();
     }
 
     /// Enables or disables a device; disabling closes its connections (docs/hub-over-mqtt.md 7, inferred).
@@ -143,13 +169,38 @@ impl HubState {
         Ok(())
     }
 
+    pub(crate) fn create_module(
+        &mut self,
+        device: &str,
+        module: &str,
+        auth: DeviceAuth,
+        now: Now,
+    ) -> Result<(), HubError> {
+        self.registry.create_module(device, module, auth, crate::clock::unix_seconds(now.wall))?;
+        self.twins.insert(Identity::module(device, module), Twin::new(now));
+        Ok(())
+    }
+
     /// Queues a fault; the connections that it may concern look at it at once.
-    pub(crate) fn inject(&mut self, device: Option<String>, fault: Fault) -> FaultId {
+    pub(crate) fn inject(&mut self, only: Option<Identity>, fault: Fault) -> FaultId {
         let concerned =
-            self.connections.all().filter(|(identity, _)| device.as_ref().is_none_or(|id| identity.device == *id));
+            self.connections.all().filter(|(identity, _)| only.as_ref().is_none_or(|only| only == *identity));
         let carriers: Vec<_> = concerned.map(|(_, connection)| self.carrier(connection)).collect();
         self.woken.extend(carriers);
-        self.faults.push(device, fault)
+        self.faults.push(only, fault)
+    }
+
+    /// The oldest of the wanted faults that waits for this identity's connection; it is consumed and recorded.
+    pub(crate) fn take_fault(
+        &mut self,
+        identity: &Identity,
+        connection: ConnectionId,
+        now: Now,
+        wanted: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
+        let fault = self.faults.take(identity, |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
+        self.note(identity, Activity::FaultFired { at: now.wall, connection, fault: fault.clone() });
+        Some(fault)
     }
 
     /// The server ends: every connection is closed, and no method call waits any more.
@@ -159,25 +210,31 @@ impl HubState {
         self.find_due();
     }
 
-    /// Does what is due: ends of locks, times to live, feedback batches, method calls.
+    /// Whether the server has ended.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.methods.is_stopped()
+    }
+
+    /// Does what is due: ends of locks, times to live, feedback batches, method calls, tokens of local connections.
     pub(crate) fn advance(&mut self, now: Now) {
         if !self.due.reached(now) {
             return;
         }
-        let devices: Vec<String> = self.queues.keys().cloned().collect();
-        for device in devices {
-            let Some(queue) = self.queues.get_mut(&device) else { continue };
+        let identities: Vec<Identity> = self.queues.keys().cloned().collect();
+        for identity in identities {
+            let Some(queue) = self.queues.get_mut(&identity) else { continue };
             let holds = holds(self.config.lock_expiry, &self.connections);
             let ended = queue.advance(now, self.config.max_delivery_count, holds);
             let waits = queue.has_waiting();
-            self.record_ended(&device, ended, now);
+            self.record_ended(&identity, ended, now);
             if waits {
-                self.wake(&Identity::device(&device));
+                self.wake(&identity);
             }
         }
         self.feedback.advance(now);
         self.wake_listeners();
         self.methods.advance(now);
+        self.end_expired_seats(now);
         self.find_due();
     }
 
@@ -197,6 +254,7 @@ impl HubState {
             queue.due(&mut due, holds(self.config.lock_expiry, &self.connections));
         }
         self.methods.due(&mut due);
+        self.seats.due(&mut due);
         self.due = due;
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::activity::ConnectionId;
+use crate::activity::{ConnectionId, DisconnectReason};
+use crate::clock::Now;
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
@@ -17,9 +18,31 @@ pub(crate) enum Letter {
     Method { name: String, rid: String, body: Bytes },
 }
 
+/// The most that may wait for a device that does not read, in bytes: far more than a device is ever sent in one go.
+pub(crate) const MAX_PENDING: usize = 32 * 1024 * 1024;
+/// What something that waits counts beside its content, in bytes.
+pub(crate) const OVERHEAD: usize = 256;
+
+impl Letter {
+    /// About how much memory it takes, in bytes.
+    fn size(&self) -> usize {
+        OVERHEAD
+            + match self {
+                Self::Desired(change) => change.size(),
+                Self::Method { name, rid, body } => name.len() + rid.len() + body.len(),
+            }
+    }
+}
+
 /// The letters that no head has fetched yet.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(BTreeMap<ConnectionId, VecDeque<Letter>>);
+pub(super) struct Outbox(BTreeMap<ConnectionId, Tray>);
+
+#[derive(Debug, Default)]
+struct Tray {
+    letters: VecDeque<Letter>,
+    size: usize,
+}
 
 impl Outbox {
     pub(super) fn forget(&mut self, connection: ConnectionId) {
@@ -34,16 +57,23 @@ impl HubState {
         self.subscription(connection, feature).map(|_| connection)
     }
 
-    pub(super) fn post(&mut self, connection: ConnectionId, letter: Letter) {
-        self.outbox.0.entry(connection).or_default().push_back(letter);
+    pub(super) fn post(&mut self, connection: ConnectionId, letter: Letter, now: Now) {
+        let tray = self.outbox.0.entry(connection).or_default();
+        tray.size += letter.size();
+        tray.letters.push_back(letter);
+        let pending = tray.size;
         self.woken.insert(self.carrier(connection));
+        if pending > MAX_PENDING {
+            self.end(connection, DisconnectReason::DeviceDoesNotRead { pending }, now);
+        }
     }
 
     /// The next letter for this connection.
     pub(crate) fn take_letter(&mut self, connection: ConnectionId) -> Option<Letter> {
-        let letters = self.outbox.0.get_mut(&connection)?;
-        let letter = letters.pop_front();
-        if letters.is_empty() {
+        let tray = self.outbox.0.get_mut(&connection)?;
+        let letter = tray.letters.pop_front();
+        tray.size -= letter.as_ref().map_or(0, Letter::size);
+        if tray.letters.is_empty() {
             self.outbox.forget(connection);
         }
         letter

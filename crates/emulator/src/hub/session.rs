@@ -1,10 +1,14 @@
 //! What a client has subscribed to, and what of it outlives its connection.
 
+use crate::hub::registry::Identity;
+
 /// What a granted filter asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
-    /// Cloud-to-device messages.
+    /// Cloud-to-device messages; of devices only.
     CloudToDevice,
+    /// Messages to inputs; of modules only.
+    Inputs,
     /// Answers to twin requests.
     TwinResponses,
     /// Desired property patches.
@@ -14,6 +18,16 @@ pub(crate) enum Feature {
     /// Nothing: the filter is not known and was granted all the same.
     Nothing,
 }
+
+impl Feature {
+    /// What brings an identity the messages that the hub keeps for it.
+    pub(crate) fn messages_of(identity: &Identity) -> Self {
+        if identity.module.is_some() { Self::Inputs } else { Self::CloudToDevice }
+    }
+}
+
+/// The code for a filter that is not granted, in place of its QoS.
+pub(crate) const REFUSED: u8 = 0x80;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {

@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::activity::ConnectionId;
+use crate::activity::{ConnectionId, DisconnectReason};
 use crate::clock::{Now, iso8601};
 use crate::hub::registry::Identity;
 use crate::record::TelemetryRecord;
 
+/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
+pub(crate) const MAX_MESSAGE: usize = 262_144;
+
+/// The stamps that say who sent a message.
+pub(crate) const SENDING_DEVICE: &str = "iothub-connection-device-id";
+pub(crate) const SENDING_MODULE: &str = "iothub-connection-module-id";
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
 pub(crate) const STAMPS: [&str; 7] = [
-    "iothub-connection-device-id",
-    "iothub-connection-module-id",
+    SENDING_DEVICE,
+    SENDING_MODULE,
     "iothub-connection-auth-method",
     "iothub-connection-auth-generation-id",
     "iothub-enqueuedtime",
@@ -34,8 +40,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-    pub(crate) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.body.len()
             + self.system.values().map(String::len).sum::<usize>()
             + self
@@ -43,6 +48,14 @@ impl Draft {
                 .iter()
                 .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
                 .sum::<usize>()
+    }
+
+    /// The draft, if it is not too large; the error ends the connection.
+    pub(crate) fn checked(self) -> Result<Self, DisconnectReason> {
+        match self.size() {
+            size if size > MAX_MESSAGE => Err(DisconnectReason::MessageTooLarge { size, limit: MAX_MESSAGE }),
+            _ => Ok(self),
+        }
     }
 
     /// Adds an application property of the hub's own.
@@ -73,13 +86,13 @@ impl Sender {
         let auth_method = format!(r#"{{"scope":"{scope}","type":"{}","issuer":"iothub"}}"#, self.auth_type);
         let mut stamps = BTreeMap::new();
         let mut stamp = |name: &str, value: String| stamps.insert(name.to_owned(), value);
-        stamp("iothub-connection-device-id", self.identity.device.clone());
+        stamp(SENDING_DEVICE, self.identity.device.clone());
         stamp("iothub-connection-auth-method", auth_method);
         stamp("iothub-connection-auth-generation-id", self.generation_id.clone());
         stamp("iothub-enqueuedtime", iso8601(now.wall));
         stamp("iothub-message-source", "Telemetry".to_owned());
         if let Some(module) = &self.identity.module {
-            stamp("iothub-connection-module-id", module.clone());
+            stamp(SENDING_MODULE, module.clone());
         }
         if let Some(model) = &self.model_id {
             stamp("dt-dataschema", model.clone());

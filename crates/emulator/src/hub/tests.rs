@@ -1,9 +1,11 @@
 //! The hub's state by itself, in virtual time: what begins and ends with a connection, and what the service is told.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::activity::DisconnectReason;
+use crate::hub::routing::Taken;
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
 use crate::message::{C2dMessage, FeedbackMode};
@@ -11,6 +13,11 @@ use crate::record::C2dResult;
 
 const FIRST: ConnectionId = ConnectionId(1);
 const SECOND: ConnectionId = ConnectionId(2);
+
+fn d() -> &'static Identity {
+    static DEVICE: LazyLock<Identity> = LazyLock::new(|| Identity::device("d"));
+    &DEVICE
+}
 
 fn at(seconds: u64) -> Now {
     let elapsed = Duration::from_secs(seconds);
@@ -26,7 +33,7 @@ fn hub(config: Config) -> HubState {
 
 fn opening(clean_session: bool) -> Opening {
     let sender = Sender {
-        identity: Identity::device("d"),
+        identity: d().clone(),
         generation_id: "7".to_owned(),
         auth_type: "sas",
         model_id: Some("dtmi:a;1".to_owned()),
@@ -39,7 +46,7 @@ fn send(hub: &mut HubState, id: &str, message: C2dMessage, now: Now) {
 }
 
 fn results(hub: &HubState) -> Vec<C2dResult> {
-    hub.c2d_outcomes("d").map(|outcome| outcome.result).collect()
+    hub.outcomes(d()).map(|outcome| outcome.result).collect()
 }
 
 #[test]
@@ -63,8 +70,8 @@ fn the_end_of_a_replaced_connection_leaves_the_newer_one_alone() {
     hub.open(SECOND, opening(false), false, at(1));
     assert!(hub.take_woken().contains(&FIRST));
     hub.end(FIRST, DisconnectReason::ConnectionLost, at(2));
-    assert_eq!(hub.connected(&Identity::device("d")), Some(SECOND));
-    let ends = hub.activity("d").filter(|activity| matches!(activity, Activity::Disconnected { .. }));
+    assert_eq!(hub.connected(d()), Some(SECOND));
+    let ends = hub.activity(d()).filter(|activity| matches!(activity, Activity::Disconnected { .. }));
     assert_eq!(ends.count(), 1, "a connection ends once");
 }
 
@@ -76,7 +83,7 @@ fn the_fifty_first_pending_message_is_refused_and_a_settled_one_makes_room() {
     (0..50).for_each(|id| send(&mut hub, &id.to_string(), C2dMessage::new("x"), at(0)));
     let refused = hub.send_c2d("d", "51".to_owned(), C2dMessage::new("x"), at(0));
     assert_eq!(refused, Err(HubError::QueueFull { device: "d".into(), pending: 50, limit: 50 }));
-    let (delivery, _) = hub.take_c2d(FIRST, at(0)).unwrap();
+    let (delivery, _) = hub.take_message(FIRST, at(0)).unwrap();
     assert!(hub.send_c2d("d", "51".to_owned(), C2dMessage::new("x"), at(0)).is_err(), "a locked message is pending");
     hub.puback(FIRST, delivery.packet_id, at(0));
     send(&mut hub, "51", C2dMessage::new("x"), at(0));
@@ -107,11 +114,11 @@ fn a_lock_that_ends_wakes_the_connection() {
     hub.open(FIRST, opening(false), false, at(0));
     hub.subscribe(FIRST, "f", Feature::CloudToDevice, 1);
     send(&mut hub, "m1", C2dMessage::new("x"), at(0));
-    assert!(hub.take_c2d(FIRST, at(0)).is_some());
+    assert!(hub.take_message(FIRST, at(0)).is_some());
     hub.take_woken();
     hub.advance(at(60));
     assert!(hub.take_woken().contains(&FIRST));
-    assert!(hub.take_c2d(FIRST, at(60)).unwrap().0.dup);
+    assert!(hub.take_message(FIRST, at(60)).unwrap().0.dup);
 }
 
 #[test]
@@ -120,11 +127,11 @@ fn locks_outlive_their_connection_if_configured_so() {
     hub.open(FIRST, opening(false), false, at(0));
     hub.subscribe(FIRST, "f", Feature::CloudToDevice, 1);
     send(&mut hub, "m1", C2dMessage::new("x"), at(0));
-    hub.take_c2d(FIRST, at(0));
+    hub.take_message(FIRST, at(0));
     hub.open(SECOND, opening(false), false, at(1));
-    assert!(hub.take_c2d(SECOND, at(59)).is_none());
+    assert!(hub.take_message(SECOND, at(59)).is_none());
     hub.advance(at(60));
-    assert!(hub.take_c2d(SECOND, at(60)).is_some());
+    assert!(hub.take_message(SECOND, at(60)).is_some());
 }
 
 #[test]
@@ -142,27 +149,31 @@ fn deleting_a_device_ends_everything_of_it() {
 fn the_hub_stamps_what_it_knows() {
     let mut hub = hub(Config::new());
     hub.open(FIRST, opening(false), false, at(0));
-    hub.store_telemetry(FIRST, Draft::default(), at(1));
-    let record = hub.telemetry("d").next().unwrap();
+    hub.take_telemetry(FIRST, Draft::default(), None, false, at(1)).unwrap();
+    let record = hub.telemetry(d()).next().unwrap();
     assert_eq!(record.stamps["iothub-connection-device-id"], "d");
     assert_eq!(record.stamps["iothub-connection-auth-method"], r#"{"scope":"device","type":"sas","issuer":"iothub"}"#);
     assert_eq!(record.stamps["iothub-connection-auth-generation-id"], "7");
     assert_eq!(record.stamps["iothub-enqueuedtime"], "2023-11-14T22:13:21.000Z");
     assert_eq!(record.stamps["dt-dataschema"], "dtmi:a;1");
-    assert_eq!(hub.store_telemetry(SECOND, Draft::default(), at(1)), None, "no such connection");
+    assert_eq!(
+        hub.take_telemetry(SECOND, Draft::default(), None, false, at(1)),
+        Ok(Taken::default()),
+        "no such connection"
+    );
 }
 
 #[test]
 fn what_was_for_a_connection_ends_with_it() {
     let mut hub = hub(Config::new());
-    let me = Identity::device("d");
+    let me = d();
     hub.open(FIRST, opening(false), false, at(0));
     assert!(hub.subscribe(FIRST, "f", Feature::DesiredPatches, 0));
-    hub.patch_desired(&me, serde_json::json!({"a": 1}), at(1)).unwrap();
+    hub.patch_desired(me, serde_json::json!({"a": 1}), at(1)).unwrap();
     assert!(hub.take_woken().contains(&FIRST));
     hub.end(FIRST, DisconnectReason::ConnectionLost, at(2));
     assert_eq!(hub.take_letter(FIRST), None);
-    hub.patch_desired(&me, serde_json::json!({"a": 2}), at(3)).unwrap();
+    hub.patch_desired(me, serde_json::json!({"a": 2}), at(3)).unwrap();
     hub.open(SECOND, opening(false), false, at(4));
     assert_eq!(hub.take_letter(SECOND), None, "nothing is queued for who is not connected");
 }

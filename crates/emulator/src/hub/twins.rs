@@ -25,7 +25,7 @@ impl HubState {
 
     pub(crate) fn patch_tags(&mut self, identity: &Identity, patch: Value) -> Result<(), HubError> {
         let arrays = self.config.twin_arrays;
-        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(&identity.device))?;
+        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(identity))?;
         twin.patch_tags(patch, arrays).map_err(|problem| invalid(identity, "tags", problem))
     }
 
@@ -35,6 +35,13 @@ impl HubState {
         self.twins.get_mut(identity).map(|twin| twin.report(body, arrays, now))
     }
 
+    pub(crate) fn patch_reported(&mut self, identity: &Identity, patch: Value, now: Now) -> Result<u64, HubError> {
+        let arrays = self.config.twin_arrays;
+        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(identity))?;
+        let version = twin.patch_reported(patch, arrays, now);
+        version.map_err(|problem| invalid(identity, "reported properties", problem))
+    }
+
     fn change_desired(
         &mut self,
         identity: &Identity,
@@ -42,16 +49,16 @@ impl HubState {
         change: impl FnOnce(&mut Twin, bool, Now) -> Result<DesiredChange, String>,
     ) -> Result<u64, HubError> {
         let arrays = self.config.twin_arrays;
-        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(&identity.device))?;
+        let twin = self.twins.get_mut(identity).ok_or_else(|| not_found(identity))?;
         let change = change(twin, arrays, now).map_err(|problem| invalid(identity, "desired properties", problem))?;
         let version = change.version;
         if let Some(connection) = self.listening(identity, Feature::DesiredPatches) {
-            self.post(connection, Letter::Desired(change));
+            self.post(connection, Letter::Desired(change), now);
         }
         Ok(version)
     }
 }
 
 fn invalid(identity: &Identity, section: &'static str, problem: String) -> HubError {
-    HubError::InvalidTwin { device: identity.device.clone(), section, problem }
+    HubError::InvalidTwin { device: identity.to_string(), section, problem }
 }

@@ -57,9 +57,9 @@ impl Head {
     /// The device's PUBLISH is dealt with.
     pub(super) fn acknowledge(&mut self, hub: &mut HubState, now: Now, packet_id: u16) {
         let mut delay = Duration::ZERO;
-        let (connection, device) = (self.id, self.device().to_owned());
+        let (connection, identity) = (self.id, self.identity().clone());
         let State::Open(open) = &mut self.state else { return };
-        let fired = hub.faults.take(&device, |fault| match fault {
+        let fired = hub.faults.take(&identity, |fault| match fault {
             Fault::DropPubacks { count } => Some(Taken::one_of(count, Fired::Drop)),
             Fault::DelayPubacks { count, by } => Some(Taken::one_of(count, Fired::Delay { by: *by })),
             Fault::ReorderPubacks { window } => Some(Taken::Last(Fired::Reorder { window: *window })),
@@ -67,7 +67,7 @@ impl Head {
         });
         if let Some(fired) = &fired {
             let fault = fired.as_fault();
-            hub.note(&device, Activity::FaultFired { at: now.wall, connection, fault });
+            hub.note(&identity, Activity::FaultFired { at: now.wall, connection, fault });
         }
         match fired {
             Some(Fired::Drop) => return,

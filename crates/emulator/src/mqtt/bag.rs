@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use percent_encoding::percent_decode_str;
 
-use crate::clock::iso8601;
 use crate::config::DuplicateSystemProperty;
 use crate::escape::escape;
 use crate::hub::c2d::StoredMessage;
-use crate::hub::telemetry::is_stamp;
-use crate::message::FeedbackMode;
+use crate::hub::registry::Identity;
+use crate::hub::telemetry::{SENDING_DEVICE, SENDING_MODULE, is_stamp};
+use crate::message::C2dMessage;
 
 /// System properties that a device may set: name on the wire, name in records.
 const SYSTEM: [(&str, &str); 16] = [
@@ -32,7 +32,7 @@ const SYSTEM: [(&str, &str); 16] = [
     ("iothub-operation", "iothub-operation"),
 ];
 /// System properties that only the hub sets: a device's claim is ignored, the stamp says who it is.
-const SENDER: [&str; 2] = ["$.cdid", "$.cmid"];
+const SENDER: [(&str, &str); 2] = [("$.cdid", SENDING_DEVICE), ("$.cmid", SENDING_MODULE)];
 
 /// A decoded bag.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,12 +52,12 @@ impl Bag {
                 Some((name, value)) => (unescape(name), Some(unescape(value))),
                 None => (unescape(pair), None),
             };
-            if let Some((_, record_name)) = SYSTEM.iter().find(|(wire, _)| *wire == name) {
-                let earlier = bag.system.insert((*record_name).to_owned(), value.unwrap_or_default());
+            if let Some(record_name) = record_name(&name) {
+                let earlier = bag.system.insert(record_name.to_owned(), value.unwrap_or_default());
                 if earlier.is_some() && duplicates == DuplicateSystemProperty::Close {
                     return Err(record_name);
                 }
-            } else if !SENDER.contains(&name.as_str()) && !is_stamp(&name) {
+            } else if !is_hubs_own(&name) {
                 bag.properties.push((name, value));
             }
         }
@@ -65,53 +65,64 @@ impl Bag {
     }
 }
 
+/// The name in records of a system property that a device may set, by its name on the wire.
+pub(crate) fn record_name(wire_name: &str) -> Option<&'static str> {
+    SYSTEM.iter().find(|(wire, _)| *wire == wire_name).map(|(_, name)| *name)
+}
+
+/// Whether only the hub uses this name on the wire: what a device says under it is ignored.
+pub(crate) fn is_hubs_own(wire_name: &str) -> bool {
+    SENDER.iter().any(|(wire, _)| *wire == wire_name) || is_stamp(wire_name)
+}
+
+/// The name on the wire of a system property that a device may set, by its name in records.
+pub(crate) fn wire_name(record_name: &str) -> Option<&'static str> {
+    SYSTEM.iter().find(|(_, name)| *name == record_name).map(|(wire, _)| *wire)
+}
+
 /// Percent-decoded; `+` is no space, an escape that is none stays, and what would not be UTF-8 stays as it was sent (the C SDK sends raw text by default).
 fn unescape(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// The topic under which a cloud-to-device message is delivered (docs/hub-over-mqtt.md 3), in the order seen on the real hub.
-pub(crate) fn devicebound_topic(device: &str, stored: &StoredMessage) -> String {
-    let message = &stored.message;
-    let to = format!("/devices/{device}/messages/devicebound");
-    let expiry = stored.stated_expiry.map(iso8601);
-    let mut bag = Vec::new();
-    let mut add = |name: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            bag.push(format!("{}={}", escape(name), escape(value)));
+/// The topic under which a message is delivered: cloud-to-device (docs/hub-over-mqtt.md 3), in the order seen on the real hub, or to an input (6).
+pub(crate) fn delivery_topic(identity: &Identity, stored: &StoredMessage) -> String {
+    let address = match &stored.message.input {
+        None => format!("devices/{}/messages/devicebound/", identity.device),
+        Some(input) => {
+            let module = identity.module.as_deref().unwrap_or_default();
+            // The slash behind the input is there even before an empty bag.
+            format!("devices/{}/modules/{module}/inputs/{input}/", identity.device)
         }
     };
-    add("$.mid", Some(&stored.message_id));
-    add("$.exp", expiry.as_deref());
-    add("$.to", Some(&to));
-    add("$.cid", message.correlation_id.as_deref());
-    add("$.uid", message.user_id.as_deref());
-    add("$.ct", message.content_type.as_deref());
-    add("$.ce", message.content_encoding.as_deref());
-    add("iothub-ack", message.ack.map(FeedbackMode::wire));
-    for (name, value) in &message.properties {
-        bag.push(match value {
-            Some(value) => format!("{}={}", escape(name), escape(value)),
-            None => escape(name),
-        });
-    }
-    format!("devices/{device}/messages/devicebound/{}", bag.join("&"))
+    let sender = |name| SENDER.iter().find(|(_, record)| *record == name).map(|(wire, _)| *wire);
+    let on_wire = |name: &'static str| wire_name(name).or_else(|| sender(name)).unwrap_or(name);
+    let system = stored.system(identity).into_iter().map(|(name, value)| (on_wire(name), Some(value)));
+    let properties = stored.message.properties.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let pairs = system.chain(properties).map(|(name, value)| match value {
+        Some(value) => format!("{}={}", escape(name), escape(&value)),
+        None => escape(name),
+    });
+    address + &pairs.collect::<Vec<_>>().join("&")
 }
 
+/// The longest topic that MQTT can carry.
+pub(crate) const MAX_TOPIC: usize = 65_535;
+
 /// How long that topic would be at most, before the message is stored.
-pub(crate) fn devicebound_topic_length(device: &str, message_id: &str, message: &crate::message::C2dMessage) -> usize {
+pub(crate) fn topic_length(identity: &Identity, message_id: &str, message: &C2dMessage) -> usize {
     let stored = StoredMessage {
         message_id: message_id.to_owned(),
         message: message.clone(),
         stated_expiry: message.expiry.map(|_| SystemTime::UNIX_EPOCH),
     };
-    devicebound_topic(device, &stored).len()
+    delivery_topic(identity, &stored).len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::C2dMessage;
+    use crate::message::FeedbackMode;
 
     fn decode(text: &str) -> Bag {
         Bag::decode(text, DuplicateSystemProperty::Close).unwrap()
@@ -175,7 +186,7 @@ mod tests {
             .ack(FeedbackMode::Full);
         let stored = StoredMessage { message_id: "m1".into(), message, stated_expiry: Some(SystemTime::UNIX_EPOCH) };
         assert_eq!(
-            devicebound_topic("d", &stored),
+            delivery_topic(&Identity::device("d"), &stored),
             "devices/d/messages/devicebound/%24.mid=m1&%24.exp=1970-01-01T00%3A00%3A00.000Z&%24.to=%2Fdevices%2Fd%2Fmessages%2Fdevicebound\
              &iothub-ack=full&prop%201=v%2F1%C3%A4&null&empty="
         );

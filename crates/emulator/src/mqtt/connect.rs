@@ -7,9 +7,9 @@ use crate::auth::{self, Authenticated};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
 use crate::head::Close;
-use crate::hub::registry::{Identity, check_device_id};
+use crate::hub::registry::Identity;
 use crate::hub::telemetry::{Draft, Sender};
-use crate::hub::{HubState, NO_DEVICE, Opening};
+use crate::hub::{HubState, NOBODY, Opening};
 use crate::mqtt::acknowledge::Pubacks;
 use crate::mqtt::codec::{self, Connect, Will};
 use crate::mqtt::request::Unacknowledged;
@@ -26,52 +26,53 @@ impl Head {
         let name = match UserName::parse(user_name) {
             Ok(name) => name,
             Err(problem) => {
-                // Whom it claims to be is not known, unless its client id is a device's.
-                let device = hub.registry.get(&connect.client_id).map_or(NO_DEVICE, |_| connect.client_id.as_str());
-                return self.refuse(hub, now, device, hub.config.refusal_code, RefusalReason::UserName(problem));
+                // Whom it claims to be is not known, unless its client id is somebody's.
+                let claimed = Identity::of_client_id(&connect.client_id);
+                let claimed = if hub.registry.knows(&claimed) { &claimed } else { &NOBODY };
+                return self.refuse(hub, now, claimed, hub.config.refusal_code, RefusalReason::UserName(problem));
             }
         };
-        let device = name.identity.device.clone();
-        let (authenticated, generation_id) = match self.check(hub, now, &connect, &name) {
+        let identity = name.identity.clone();
+        let authenticated = match self.check(hub, now, &connect, &name) {
             Ok(accepted) => accepted,
-            Err(why) => return self.refuse(hub, now, &device, hub.config.refusal_code, why),
+            Err(why) => return self.refuse(hub, now, &identity, hub.config.refusal_code, why),
         };
 
-        if hub.faults.take_drop(&device, DropPoint::ConnectReceived) {
-            self.state = State::Silent { device };
+        if hub.faults.take_drop(&identity, DropPoint::ConnectReceived) {
+            self.state = State::Silent { identity };
             return self.drop_for(hub, now, DropPoint::ConnectReceived);
         }
-        if hub.faults.take_equal(&device, &Fault::WithholdConnack) {
+        if hub.faults.take_equal(&identity, &Fault::WithholdConnack) {
             hub.note(
-                &device,
+                &identity,
                 Activity::FaultFired { at: now.wall, connection: self.id, fault: Fault::WithholdConnack },
             );
-            self.state = State::Silent { device };
+            self.state = State::Silent { identity };
             return;
         }
-        let refusal = hub.faults.take(&device, |fault| match fault {
+        let refusal = hub.faults.take(&identity, |fault| match fault {
             Fault::RefuseConnect { code } => Some(Taken::Last(*code)),
             _ => None,
         });
         if let Some(code) = refusal {
-            return self.refuse(hub, now, &device, code, RefusalReason::Fault);
+            return self.refuse(hub, now, &identity, code, RefusalReason::Fault);
         }
-        let session_lost = hub.faults.take_equal(&device, &Fault::SessionLost);
+        let session_lost = hub.faults.take_equal(&identity, &Fault::SessionLost);
         if session_lost {
-            hub.note(&device, Activity::FaultFired { at: now.wall, connection: self.id, fault: Fault::SessionLost });
+            hub.note(&identity, Activity::FaultFired { at: now.wall, connection: self.id, fault: Fault::SessionLost });
         }
 
-        let will = connect.will.as_ref().map(|will| will_draft(hub, will, &name.identity));
+        let will = connect.will.as_ref().map(|will| will_draft(hub, will, &identity));
         let sender = Sender {
-            identity: name.identity.clone(),
-            generation_id,
+            identity: identity.clone(),
+            generation_id: authenticated.generation_id,
             auth_type: authenticated.auth_type,
             model_id: name.model_id.clone(),
         };
         let opening = Opening { sender, clean_session: connect.clean_session, will, carried: None };
         let session_present = hub.open(self.id, opening, session_lost, now);
         self.state = State::Open(Box::new(Open {
-            identity: name.identity,
+            identity: identity.clone(),
             keep_alive: allowed_silence(connect.keep_alive, hub.config.max_keep_alive),
             last_heard: now.elapsed,
             expires: authenticated.expires.and_then(|expiry| expiry.checked_add(hub.config.sas_grace)),
@@ -80,9 +81,9 @@ impl Head {
             later_patches: Vec::new(),
             scheduled: Vec::new(),
         }));
-        tracing::debug!(connection = self.id.0, device, session_present, "connected");
+        tracing::debug!(connection = self.id.0, %identity, session_present, "connected");
         hub.note(
-            &device,
+            &identity,
             Activity::Connected {
                 at: now.wall,
                 connection: self.id,
@@ -118,40 +119,33 @@ impl Head {
     }
 
     pub(super) fn refuse_level(&mut self, hub: &mut HubState, now: Now, level: u8) {
-        self.refuse(hub, now, NO_DEVICE, UNACCEPTABLE_LEVEL, RefusalReason::ProtocolLevel(level));
+        self.refuse(hub, now, &NOBODY, UNACCEPTABLE_LEVEL, RefusalReason::ProtocolLevel(level));
     }
 
-    /// The identity's credential, and the generation of its registry entry.
+    /// Whether this may connect.
     fn check(
         &self,
         hub: &HubState,
         now: Now,
         connect: &Connect,
         name: &UserName,
-    ) -> Result<(Authenticated, String), RefusalReason> {
-        if connect.client_id != name.client_id() {
+    ) -> Result<Authenticated, RefusalReason> {
+        if connect.client_id != name.identity.to_string() {
             return Err(RefusalReason::ClientIdMismatch);
         }
         if name.api_version.is_none() && hub.config.require_api_version {
             return Err(RefusalReason::ApiVersionMissing);
         }
-        // The registry has no modules yet, so a module is not known.
-        let entry = hub.registry.get(&name.identity.device).filter(|_| name.identity.module.is_none());
-        let entry = entry.ok_or(RefusalReason::UnknownDevice)?;
-        if !entry.enabled {
-            return Err(RefusalReason::DeviceDisabled);
-        }
         let password = connect.password.as_deref().filter(|password| !password.is_empty());
-        let authenticated = auth::authenticate(&hub.config, &name.identity, entry, password, &self.peer, now.wall)?;
-        Ok((authenticated, entry.generation_id.clone()))
+        auth::authenticate(hub, &name.identity, password, &self.peer, now.wall)
     }
 
-    /// CONNACK with a code, then the end. The peer learns nothing but the code; the hub's record is the claimed device's, if that can be one.
-    fn refuse(&mut self, hub: &mut HubState, now: Now, claimed: &str, code: u8, why: RefusalReason) {
-        let device = if check_device_id(claimed).is_ok() { claimed } else { NO_DEVICE };
-        tracing::debug!(connection = self.id.0, device, code, ?why, "CONNECT refused");
-        hub.note(device, Activity::ConnectRefused { at: now.wall, connection: self.id, code, why });
-        hub.note(device, Activity::Disconnected { at: now.wall, connection: self.id, why: DisconnectReason::Refused });
+    /// CONNACK with a code, then the end. The peer learns nothing but the code; the hub's record is the claimed identity's, if that can be one.
+    fn refuse(&mut self, hub: &mut HubState, now: Now, claimed: &Identity, code: u8, why: RefusalReason) {
+        let claimed = if claimed.is_well_formed() { claimed } else { &NOBODY };
+        tracing::debug!(connection = self.id.0, %claimed, code, ?why, "CONNECT refused");
+        hub.note(claimed, Activity::ConnectRefused { at: now.wall, connection: self.id, code, why });
+        hub.note(claimed, Activity::Disconnected { at: now.wall, connection: self.id, why: DisconnectReason::Refused });
         self.outgoing.push(codec::connack_refused(code));
         self.state = State::Closed(Close::Orderly);
     }

@@ -1,4 +1,4 @@
-//! Cloud-to-device messages out, and their PUBACKs in (docs/hub-over-mqtt.md 3; E24-E28).
+//! Cloud-to-device messages and input messages out, and their PUBACKs in (docs/hub-over-mqtt.md 3, 6; E24-E28, E41).
 
 use crate::activity::{Activity, DisconnectReason, PubackEffect};
 use crate::clock::Now;
@@ -6,14 +6,14 @@ use crate::config::OutOfOrderPuback;
 use crate::faults::{DropPoint, Fault};
 use crate::hub::HubState;
 use crate::hub::c2d::Delivery;
-use crate::mqtt::bag::devicebound_topic;
+use crate::mqtt::bag::delivery_topic;
 use crate::mqtt::{Head, State, codec};
 
 impl Head {
     /// Sends every message that waits and that the session wants.
     pub(super) fn deliver(&mut self, hub: &mut HubState, now: Now) {
         while let State::Open(_) = self.state {
-            let Some((delivery, qos)) = hub.take_c2d(self.id, now) else { return };
+            let Some((delivery, qos)) = hub.take_message(self.id, now) else { return };
             if qos == 0 {
                 self.deliver_at_most_once(hub, now, &delivery);
             } else {
@@ -24,8 +24,7 @@ impl Head {
 
     /// Sending completes the message. One that was sent before, at QoS 1, is completed unsent, as the protocol gateway does (docs/hub-over-mqtt.md 3).
     fn deliver_at_most_once(&mut self, hub: &mut HubState, now: Now, delivery: &Delivery) {
-        let device = self.device().to_owned();
-        hub.complete_c2d(&device, delivery.sequence, now);
+        hub.complete_message(&self.identity().clone(), delivery.sequence, now);
         if !delivery.dup {
             self.send_message(hub, now, delivery, None, false);
         }
@@ -48,17 +47,13 @@ impl Head {
         packet_id: Option<u16>,
         dup: bool,
     ) -> bool {
-        let topic = devicebound_topic(self.device(), &delivery.message);
+        let topic = delivery_topic(self.identity(), &delivery.message);
         let Some(packet) = codec::publish(&topic, &delivery.message.message.body, packet_id, dup) else {
-            // The service side checks the length before it enqueues, so this is a defect of the emulator.
-            tracing::error!(
-                message_id = delivery.message.message_id,
-                "a cloud-to-device message does not fit into a packet"
-            );
+            // The length is checked before it is enqueued, so this is a defect of the emulator.
+            tracing::error!(message_id = delivery.message.message_id, "a message does not fit into a packet");
             return false;
         };
-        let message_id = delivery.message.message_id.clone();
-        self.note(hub, Activity::C2dSent { at: now.wall, connection: self.id, message_id, packet_id, dup });
+        hub.note_sent(self.id, &delivery.message, packet_id, dup, now);
         self.send(hub, now, packet) && !self.drops(hub, now, DropPoint::C2dSent)
     }
 
@@ -68,13 +63,13 @@ impl Head {
             return;
         }
         let State::Open(open) = &mut self.state else { return };
-        let (effect, message_id) = match open.unacknowledged.remove(packet_id) {
+        let (effect, message) = match open.unacknowledged.remove(packet_id) {
             true => (PubackEffect::Completed, None),
             false => hub.puback(self.id, packet_id, now),
         };
         self.note(hub, Activity::PubackReceived { at: now.wall, connection: self.id, packet_id, effect });
-        if let Some(message_id) = message_id {
-            self.note(hub, Activity::C2dAcked { at: now.wall, connection: self.id, message_id });
+        if let Some(message) = message {
+            hub.note_completed(self.id, &message, now);
         }
         if effect == PubackEffect::OutOfOrder && hub.config.out_of_order_puback == OutOfOrderPuback::Close {
             self.close(hub, now, DisconnectReason::PubackOutOfOrder { packet_id });

@@ -14,7 +14,7 @@ mod request;
 mod subscribe;
 #[cfg(test)]
 mod tests;
-mod topic;
+pub(crate) mod topic;
 mod trouble;
 mod twin;
 mod user_name;
@@ -27,7 +27,7 @@ use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
 use crate::head::Close;
 use crate::hub::registry::Identity;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 use crate::outgoing::Outgoing;
 
 use acknowledge::Pubacks;
@@ -51,8 +51,8 @@ enum State {
     AwaitingConnect { deadline: Duration },
     /// CONNECT was accepted.
     Open(Box<Open>),
-    /// CONNECT has come from this device and is never answered: a fault.
-    Silent { device: String },
+    /// CONNECT has come from this identity and is never answered: a fault.
+    Silent { identity: Identity },
     /// The end: the driver writes what is left and closes.
     Closed(Close),
 }
@@ -237,7 +237,7 @@ impl Head {
 
     /// Writes a packet, or the first half of it if that is the fault. False: the connection is closed.
     fn send(&mut self, hub: &mut HubState, now: Now, packet: Vec<u8>) -> bool {
-        if hub.faults.take_drop(self.device(), DropPoint::MidPacket) {
+        if hub.faults.take_drop(self.identity(), DropPoint::MidPacket) {
             self.outgoing.push_part(packet[..packet.len() / 2].to_vec());
             self.drop_for(hub, now, DropPoint::MidPacket);
             return false;
@@ -256,14 +256,14 @@ impl Head {
             DisconnectReason::Fault(Fault::KillTcp) => Close::Reset,
             _ => Close::Bare,
         };
-        tracing::debug!(connection = self.id.0, device = self.device(), ?why, "connection ends");
+        tracing::debug!(connection = self.id.0, identity = %self.identity(), ?why, "connection ends");
         match std::mem::replace(&mut self.state, State::Closed(close)) {
             State::Open(_) => hub.end(self.id, why, now),
             State::AwaitingConnect { .. } => {
-                hub.note(NO_DEVICE, Activity::Disconnected { at: now.wall, connection: self.id, why });
+                hub.note(&NOBODY, Activity::Disconnected { at: now.wall, connection: self.id, why });
             }
-            State::Silent { device } => {
-                hub.note(&device, Activity::Disconnected { at: now.wall, connection: self.id, why })
+            State::Silent { identity } => {
+                hub.note(&identity, Activity::Disconnected { at: now.wall, connection: self.id, why })
             }
             State::Closed(earlier) => self.state = State::Closed(earlier),
         }
@@ -277,14 +277,14 @@ impl Head {
     }
 
     fn note(&self, hub: &mut HubState, activity: Activity) {
-        hub.note(self.device(), activity);
+        hub.note(self.identity(), activity);
     }
 
-    fn device(&self) -> &str {
+    fn identity(&self) -> &Identity {
         match &self.state {
-            State::Open(open) => &open.identity.device,
-            State::Silent { device } => device,
-            State::AwaitingConnect { .. } | State::Closed(_) => NO_DEVICE,
+            State::Open(open) => &open.identity,
+            State::Silent { identity } => identity,
+            State::AwaitingConnect { .. } | State::Closed(_) => &NOBODY,
         }
     }
 }

@@ -13,9 +13,6 @@ use crate::mqtt::codec::Publish;
 use crate::mqtt::topic::Target;
 use crate::mqtt::{Head, State};
 
-/// The largest message: body, system property values, application property names and values (docs/hub-over-mqtt.md 2.4).
-const MAX_MESSAGE: usize = 262_144;
-
 impl Head {
     pub(super) fn publish(&mut self, hub: &mut HubState, now: Now, publish: Publish) {
         if self.drops(hub, now, DropPoint::PublishReceived) {
@@ -43,7 +40,7 @@ impl Head {
         }
     }
 
-    /// Stores a message. True: it is to be acknowledged.
+    /// Takes a message. True: it is to be acknowledged.
     fn telemetry(
         &mut self,
         hub: &mut HubState,
@@ -66,9 +63,10 @@ impl Head {
         if publish.dup {
             draft.mark("mqtt-dup", "true");
         }
-        let Some(sequence_number) = hub.store_telemetry(self.id, draft, now) else { return false };
-        let (packet_id, dup) = (publish.packet_id, publish.dup);
-        self.note(hub, Activity::Telemetry { at: now.wall, connection: self.id, sequence_number, packet_id, dup });
+        if let Err(why) = hub.take_telemetry(self.id, draft, publish.packet_id, publish.dup, now) {
+            self.close(hub, now, why);
+            return false;
+        }
         !self.drops(hub, now, DropPoint::PublishStored) && (!asks_for_fault || hub.config.ack_fault_message)
     }
 
@@ -89,7 +87,7 @@ impl Head {
                 let mut draft = Draft { body: publish.payload.clone(), ..Draft::default() };
                 draft.mark("$PG.Unmatched", "True");
                 draft.mark("$PG.Subject", &publish.topic);
-                self.telemetry(hub, now, publish, checked(draft))
+                self.telemetry(hub, now, publish, draft.checked())
             }
         }
     }
@@ -100,12 +98,5 @@ pub(super) fn draft(hub: &HubState, bag: &str, body: Bytes) -> Result<Draft, Dis
     let bag = Bag::decode(bag, hub.config.duplicate_system_property).map_err(|name| {
         DisconnectReason::ProtocolViolation(format!("telemetry has the system property {name} twice"))
     })?;
-    checked(Draft { body, properties: bag.properties, system: bag.system })
-}
-
-fn checked(draft: Draft) -> Result<Draft, DisconnectReason> {
-    match draft.size() {
-        size if size > MAX_MESSAGE => Err(DisconnectReason::MessageTooLarge { size, limit: MAX_MESSAGE }),
-        _ => Ok(draft),
-    }
+    Draft { body, properties: bag.properties, system: bag.system }.checked()
 }

@@ -2,14 +2,11 @@
 
 use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
-use crate::config::BadFilter;
 use crate::faults::{DropPoint, Fault};
 use crate::hub::HubState;
-use crate::hub::session::Feature;
+use crate::hub::session::REFUSED;
 use crate::mqtt::topic::feature_of;
 use crate::mqtt::{Head, State, codec};
-
-const REFUSED: u8 = 0x80;
 
 impl Head {
     pub(super) fn subscribe(&mut self, hub: &mut HubState, now: Now, packet_id: u16, filters: &[(String, u8)]) {
@@ -43,20 +40,7 @@ impl Head {
     /// The code for one filter, or why the connection ends.
     fn grant(&self, hub: &mut HubState, filter: &str, qos: u8) -> Result<u8, DisconnectReason> {
         let State::Open(open) = &self.state else { return Ok(REFUSED) };
-        let known = feature_of(filter, &open.identity);
-        let feature = match (known, hub.config.bad_filter) {
-            (Some(feature), _) => feature,
-            (None, BadFilter::Ignore) => Feature::Nothing,
-            (None, BadFilter::SubackFailure) => return Ok(REFUSED),
-            (None, BadFilter::Close) => return Err(DisconnectReason::UnknownFilter(filter.to_owned())),
-        };
-        if hub.subscribe(self.id, filter, feature, qos) {
-            return Ok(qos);
-        }
-        match hub.config.bad_filter {
-            BadFilter::Close => Err(DisconnectReason::TooManySubscriptions { limit: hub.config.subscription_limit }),
-            BadFilter::SubackFailure | BadFilter::Ignore => Ok(REFUSED),
-        }
+        hub.grant(self.id, filter, feature_of(filter, &open.identity), qos)
     }
 
     pub(super) fn unsubscribe(&mut self, hub: &mut HubState, now: Now, packet_id: u16, filters: &[String]) {

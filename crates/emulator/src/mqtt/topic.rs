@@ -40,13 +40,26 @@ pub(crate) fn feature_of(filter: &str, identity: &Identity) -> Option<Feature> {
         "$iothub/methods/POST/#" => return Some(Feature::Methods),
         _ => {}
     }
-    // A module has no cloud-to-device messages (docs/hub-over-mqtt.md 3; E29).
+    // A module has inputs, under either filter (docs/hub-over-mqtt.md 6), and no cloud-to-device messages (3; E29).
     if identity.module.is_some() {
-        return None;
+        return matches!(own(filter, identity), Some("#" | "inputs/#")).then_some(Feature::Inputs);
     }
     // The embedded C SDK subscribes with `+` (docs/hub-over-mqtt.md 3).
     let own = own(filter, identity).or_else(|| filter.strip_prefix("devices/+/"));
     (own == Some("messages/devicebound/#")).then_some(Feature::CloudToDevice)
+}
+
+/// The filter that the official SDKs ask for this feature with; `None` if the identity does not have it.
+pub(crate) fn filter_of(feature: Feature, identity: &Identity) -> Option<String> {
+    let filter = match feature {
+        Feature::TwinResponses => "$iothub/twin/res/#".to_owned(),
+        Feature::DesiredPatches => "$iothub/twin/PATCH/properties/desired/#".to_owned(),
+        Feature::Methods => "$iothub/methods/POST/#".to_owned(),
+        Feature::CloudToDevice => format!("devices/{}/messages/devicebound/#", identity.device),
+        Feature::Inputs => format!("devices/{}/modules/{}/inputs/#", identity.device, identity.module.as_ref()?),
+        Feature::Nothing => return None,
+    };
+    (feature_of(&filter, identity) == Some(feature)).then_some(filter)
 }
 
 /// What follows `devices/{device}/[modules/{module}/]`.
@@ -81,7 +94,7 @@ mod tests {
         ] {
             assert_eq!(Target::of(topic, &me), Target::Unknown, "{topic}");
         }
-        let module = Identity { device: "d".into(), module: Some("m".into()) };
+        let module = Identity::module("d", "m");
         assert_eq!(telemetry_bag("devices/d/modules/m/messages/events/", &module), Some(""));
         assert_eq!(telemetry_bag("devices/d/messages/events/", &module), None);
     }
@@ -102,7 +115,24 @@ mod tests {
         ] {
             assert_eq!(feature_of(filter, &me), None, "{filter}");
         }
-        let module = Identity { device: "d".into(), module: Some("m".into()) };
-        assert_eq!(feature_of("devices/d/messages/devicebound/#", &module), None);
+        let module = Identity::module("d", "m");
+        for filter in ["devices/d/modules/m/#", "devices/d/modules/m/inputs/#"] {
+            assert_eq!(feature_of(filter, &module), Some(Feature::Inputs), "{filter}");
+            assert_eq!(feature_of(filter, &me), None, "{filter}");
+        }
+        assert_eq!(feature_of("$iothub/methods/POST/#", &module), Some(Feature::Methods));
+        for filter in [
+            "devices/d/messages/devicebound/#",
+            "devices/+/messages/devicebound/#",
+            "devices/d/modules/m/messages/devicebound/#",
+            "devices/d/modules/m/inputs/i/#",
+            "devices/d/modules/m/inputs",
+            "devices/d/modules/n/#",
+            "devices/+/modules/m/#",
+            "devices/d/modules/#",
+            "devices/d/#",
+        ] {
+            assert_eq!(feature_of(filter, &module), None, "{filter}");
+        }
     }
 }

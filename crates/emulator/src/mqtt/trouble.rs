@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::activity::{Activity, DisconnectReason};
 use crate::clock::Now;
-use crate::faults::{DropPoint, Fault, Taken, by_message};
+use crate::faults::{DropPoint, Fault, by_message};
 use crate::hub::telemetry::Draft;
-use crate::hub::{HubState, NO_DEVICE};
+use crate::hub::{HubState, NOBODY};
 use crate::mqtt::{Head, State};
 
 /// A fault that a message has asked for.
@@ -19,7 +19,7 @@ pub(super) struct Scheduled {
 impl Head {
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
-        let drops = hub.faults.take_drop(self.device(), point);
+        let drops = hub.faults.take_drop(self.identity(), point);
         if drops {
             self.drop_for(hub, now, point);
         }
@@ -27,7 +27,7 @@ impl Head {
     }
 
     pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, at: DropPoint) {
-        let device = Some(self.device().to_owned()).filter(|device| device != NO_DEVICE);
+        let device = Some(self.identity()).filter(|identity| **identity != NOBODY).map(ToString::to_string);
         self.end_for(hub, now, Fault::Drop { device, at });
     }
 
@@ -38,9 +38,7 @@ impl Head {
 
     /// The oldest of the wanted faults that waits for the connection; it is consumed and recorded.
     pub(super) fn take_fault(&self, hub: &mut HubState, now: Now, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        let fault = hub.faults.take(self.device(), |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
-        self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        Some(fault)
+        hub.take_fault(self.identity(), self.id, now, wanted)
     }
 
     /// Sends a packet as a fault of its own says: not at all, later, behind the next one; or simply, without a fault. False: the connection is closed.

@@ -21,7 +21,7 @@ impl Head {
         let (at, connection, status) = (now.wall, self.id, reply.status);
         let answered = self.will_reply(hub, Some(rid), fault);
         self.note(hub, Activity::TwinGet { at, connection, rid: rid.to_owned(), status, answered });
-        !self.drops(hub, now, DropPoint::TwinExecuted) && (!answered || self.reply(hub, now, rid, &reply, fault))
+        !self.drops(hub, now, DropPoint::TwinExecuted) && (!answered || self.reply(hub, now, rid, reply, fault))
     }
 
     /// Merges reported properties. True: the request is to be acknowledged.
@@ -29,7 +29,7 @@ impl Head {
         let State::Open(open) = &self.state else { return false };
         let identity = open.identity.clone();
         let fault = self.reply_fault(hub, now, rid);
-        let mut reply = hub.answer_report(&identity, body, fault, now);
+        let reply = hub.answer_report(&identity, body, fault, now);
         let (at, connection, status, version) = (now.wall, self.id, reply.status, reply.version);
         let answered = self.will_reply(hub, rid, fault);
         let activity =
@@ -39,10 +39,7 @@ impl Head {
             return false;
         }
         let Some(rid) = rid.filter(|_| answered) else { return true };
-        if fault == Some(TwinReplyFault::WrongVersion) {
-            reply.version = reply.version.map(|version| version.saturating_sub(1));
-        }
-        self.reply(hub, now, rid, &reply, fault)
+        self.reply(hub, now, rid, reply, fault)
     }
 
     /// The fault of the reply that is due; there is none where there would be no reply.
@@ -64,7 +61,8 @@ impl Head {
     }
 
     /// False: the connection is closed.
-    fn reply(&mut self, hub: &mut HubState, now: Now, rid: &str, reply: &Reply, fault: Option<TwinReplyFault>) -> bool {
+    fn reply(&mut self, hub: &mut HubState, now: Now, rid: &str, reply: Reply, fault: Option<TwinReplyFault>) -> bool {
+        let reply = reply.with(fault);
         let rid = match fault {
             Some(TwinReplyFault::UnknownRid) => format!("unknown-{rid}"),
             _ => rid.to_owned(),
@@ -73,19 +71,15 @@ impl Head {
         if let Some(version) = reply.version {
             topic.push_str(&format!("&$version={version}"));
         }
-        let body = match fault {
-            Some(TwinReplyFault::BadJson) => broken_off(&reply.body),
-            _ => reply.body.clone(),
-        };
         let packet_id = self.request_packet_id(hub, Feature::TwinResponses);
-        let Some(packet) = Self::encode_request(&topic, &body, packet_id, false) else { return true };
+        let Some(packet) = Self::encode_request(&topic, &reply.body, packet_id, false) else { return true };
         match fault {
             Some(TwinReplyFault::Delay(by)) => {
                 self.outgoing.push_later(now.elapsed.saturating_add(by), packet);
                 true
             }
             Some(TwinReplyFault::Duplicate) => {
-                let again = Self::encode_request(&topic, &body, packet_id, true).unwrap_or_default();
+                let again = Self::encode_request(&topic, &reply.body, packet_id, true).unwrap_or_default();
                 self.send(hub, now, packet) && self.send(hub, now, again)
             }
             _ => self.send(hub, now, packet),

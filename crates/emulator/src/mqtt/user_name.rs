@@ -55,14 +55,6 @@ impl UserName {
         }
         Ok(name)
     }
-
-    /// The client id that goes with it.
-    pub(crate) fn client_id(&self) -> String {
-        match &self.identity.module {
-            Some(module) => format!("{}/{module}", self.identity.device),
-            None => self.identity.device.clone(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -76,7 +68,7 @@ mod tests {
         assert_eq!(c.api_version.as_deref(), Some("2020-09-30"));
         assert_eq!(c.client_type.as_deref(), Some("iothubclient/1.15.0 (native; Linux; x86_64)"));
         let node = UserName::parse("h/d/m/?api-version=1&model-id=dtmi:a/b;1&DeviceClientType=x").unwrap();
-        assert_eq!(node.client_id(), "d/m");
+        assert_eq!(node.identity, Identity::module("d", "m"));
         assert_eq!(node.model_id.as_deref(), Some("dtmi:a/b;1"));
         assert_eq!(node.client_type.as_deref(), Some("x"));
     }

@@ -1,6 +1,7 @@
 //! One accepted connection, from TCP to its end.
 
 use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -13,11 +14,10 @@ use crate::auth::Peer;
 use crate::auth::x509::Authorities;
 use crate::faults::DropPoint;
 use crate::head::{Head, NewHead};
+use crate::hub::outbox::MAX_PENDING;
 use crate::server::stream::{Stream, end_tcp};
 use crate::shared::Shared;
 
-/// What may wait for a peer that does not read: far more than a device is ever sent in one go.
-const MAX_PENDING: usize = 32 * 1024 * 1024;
 /// The time between the two pieces of a split, so that the peer reads them apart.
 const SPLIT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -137,21 +137,29 @@ async fn run(mut stream: Stream, shared: &Shared, head: &mut dyn Head, waker: &W
 struct Waker {
     shared: Arc<Shared>,
     connection: ConnectionId,
-    notify: Arc<Notify>,
+    wakes: Arc<Wakes>,
+}
+
+struct Wakes(Notify);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 impl Waker {
     fn register(shared: Arc<Shared>, connection: ConnectionId) -> Self {
-        let notify = Arc::new(Notify::new());
-        shared.register(connection, Arc::clone(&notify));
-        Self { shared, connection, notify }
+        let wakes = Arc::new(Wakes(Notify::new()));
+        shared.register(connection, Arc::clone(&wakes).into());
+        Self { shared, connection, wakes }
     }
 
     /// Waits until the head has been woken or its time-out is over.
     async fn due(&self, head: &dyn Head) {
         let sleep = self.shared.sleep_time(|_, now| head.timeout(now));
         tokio::select! {
-            () = self.notify.notified() => {}
+            () = self.wakes.0.notified() => {}
             () = sleep_for(sleep) => {}
         }
     }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iothub_emulator::{DeviceAuth, Emulator, Hub};
 use rcgen::{CertificateParams, KeyPair};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::packets::Connect;
@@ -155,6 +156,26 @@ fn m_e02_thumbprints_are_compared_without_regard_to_case() {
     let auth = DeviceAuth::Thumbprint { primary: certificate.thumbprint.to_lowercase(), secondary: None };
     hub.create_device_with("x509", auth).unwrap();
     assert_eq!(answer(&hub, "x509", &certificate.presented()), Some(0));
+}
+
+#[test]
+fn m_e02_a_thumbprint_may_be_the_sha_1_of_the_certificate() {
+    let hub = Emulator::start().unwrap();
+    let (certificate, stranger) = (SelfSigned::new("x509"), SelfSigned::new("x509"));
+    let sha_1 = |certificate: &SelfSigned| -> String {
+        let der = &certificates(&certificate.certificate_pem)[0];
+        Sha1::digest(der).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+    };
+    // One of each kind: the registry takes both.
+    let auth =
+        DeviceAuth::Thumbprint { primary: sha_1(&certificate), secondary: Some(SelfSigned::new("x").thumbprint) };
+    hub.create_device_with("x509", auth).unwrap();
+    assert_eq!(answer(&hub, "x509", &certificate.presented()), Some(0));
+    assert_eq!(answer(&hub, "x509", &stranger.presented()), Some(5));
+    for digits in [39, 41, 63, 65] {
+        let auth = DeviceAuth::Thumbprint { primary: "A".repeat(digits), secondary: None };
+        assert!(hub.create_device_with("other", auth).is_err(), "{digits}");
+    }
 }
 
 #[test]

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use iothub_emulator::{C2dMessage, C2dResult, Config, FeedbackMode, Hub, MethodCall};
+use iothub_emulator::{C2dMessage, C2dResult, Config, FeedbackMode, Hub, MethodCall, Who};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
 use serde_json::{Value, json};
 
 use crate::support::bag::{self, pair};
-use crate::support::packets::{self, Connect, primary_key};
+use crate::support::packets::{self, Connect, key_in, primary_key};
 use crate::support::peer::Peer;
 use crate::support::sas::{Spelling, Token, lower_hex};
 use crate::support::tls::{TLS_1_2, TlsOptions};
@@ -18,6 +18,8 @@ use crate::support::{LIMIT, start};
 const HOST: &str = "hub.localtest";
 
 struct Recorded {
+    /// The module of `dev1` that it is; `None`: the device.
+    module: Option<&'static str>,
     user_name: &'static str,
     keep_alive: u16,
     spelling: Spelling,
@@ -36,6 +38,7 @@ struct Recorded {
 }
 
 const C_SDK: Recorded = Recorded {
+    module: None,
     user_name: "hub.localtest/dev1/?api-version=2020-09-30&DeviceClientType=iothubclient%2f1.15.0%20(native%3b%20Linux%3b%20x86_64)",
     keep_alive: 240,
     spelling: Spelling::Raw,
@@ -53,6 +56,7 @@ const C_SDK: Recorded = Recorded {
 };
 
 const NODE_SDK: Recorded = Recorded {
+    module: None,
     user_name: "hub.localtest/dev1/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.4%20(node%20v20.20.2%3B%20Debian%2012%3B%20x64)",
     keep_alive: 180,
     spelling: Spelling::Upper,
@@ -72,6 +76,7 @@ const NODE_SDK: Recorded = Recorded {
 };
 
 const PYTHON_SDK: Recorded = Recorded {
+    module: None,
     user_name: "hub.localtest/dev1/?api-version=2019-10-01&DeviceClientType=azure-iot-device-iothub-py%2F2.14.0%283.11.7%3BLinux%20%231%20SMP%20PREEMPT_DYNAMIC%20%400%3Bx86_64%29",
     keep_alive: 60,
     spelling: Spelling::Upper,
@@ -90,15 +95,68 @@ const PYTHON_SDK: Recorded = Recorded {
     method_response: br#"{"ok": 1}"#,
 };
 
+const C_SDK_MODULE: Recorded = Recorded {
+    module: Some("mod1"),
+    user_name: "hub.localtest/dev1/mod1/?api-version=2020-09-30&DeviceClientType=iothubclient%2f1.15.0%20(native%3b%20Linux%3b%20x86_64)",
+    subscribes: &[
+        &[("$iothub/twin/res/#", 0), ("$iothub/methods/POST/#", 0), ("devices/dev1/modules/mod1/#", 1)],
+        &[("$iothub/twin/PATCH/properties/desired/#", 0)],
+    ],
+    telemetry: "devices/dev1/modules/mod1/messages/events/k%201=v%261&%24.cid=cid1&%24.mid=mid1&%24.ct=application%2fjson&%24.ce=utf-8&%24.ctime=2026-01-02T03%3a04%3a05Z&%24.on=out1",
+    ..C_SDK
+};
+
+const NODE_SDK_MODULE: Recorded = Recorded {
+    module: Some("mod1"),
+    user_name: "hub.localtest/dev1/mod1/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.4%20(node%20v20.20.2%3B%20Debian%2012%3B%20x64)",
+    subscribes: &[
+        &[("devices/dev1/modules/mod1/inputs/#", 1)],
+        &[("$iothub/methods/POST/#", 0)],
+        &[("$iothub/twin/res/#", 0)],
+        &[("$iothub/twin/PATCH/properties/desired/#", 0)],
+    ],
+    telemetry: "devices/dev1/modules/mod1/messages/events/%24.on=out1&%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261/",
+    ..NODE_SDK
+};
+
+const PYTHON_SDK_MODULE: Recorded = Recorded {
+    module: Some("mod1"),
+    user_name: "hub.localtest/dev1/mod1/?api-version=2019-10-01&DeviceClientType=azure-iot-device-iothub-py%2F2.14.0%283.11.7%3BLinux%20%231%20SMP%20PREEMPT_DYNAMIC%20%400%3Bx86_64%29",
+    subscribes: &[
+        &[("devices/dev1/modules/mod1/inputs/#", 1)],
+        &[("$iothub/methods/POST/#", 1)],
+        &[("$iothub/twin/PATCH/properties/desired/#", 1)],
+        &[("$iothub/twin/res/#", 1)],
+    ],
+    telemetry: "devices/dev1/modules/mod1/messages/events/%24.on=out1&%24.mid=mid1&%24.cid=cid1&%24.ct=application%2Fjson&%24.ce=utf-8&k%201=v%261",
+    ..PYTHON_SDK
+};
+
+impl Recorded {
+    fn who(&self) -> Who<'static> {
+        Who { device: "dev1", module: self.module }
+    }
+
+    /// As it signs in: `dev1` or `dev1/mod1`, its token's resource, and its key.
+    fn credential(&self, hub: &Hub) -> (String, String, String) {
+        let device = hub.create_device("dev1").unwrap();
+        let (id, resource) = ("dev1".to_owned(), "hub.localtest/devices/dev1".to_owned());
+        match self.module {
+            None => (id, resource, primary_key(&device)),
+            Some(module) => {
+                let key = key_in(hub.create_module("dev1", module).unwrap().connection_string());
+                (format!("{id}/{module}"), format!("{resource}/modules/{module}"), key)
+            }
+        }
+    }
+}
+
 fn replay(sdk: &Recorded) {
-    let hub = start(Config::new().with_host_name(HOST));
-    let device = hub.create_device("dev1").unwrap();
-    let token = Token::new(
-        "hub.localtest/devices/dev1",
-        &primary_key(&device),
-        hub.now() + std::time::Duration::from_secs(3600),
-    );
-    let connect = Connect::of(&hub, &device)
+    let routes = ["FROM /messages/modules/mod1/outputs/out1 INTO $upstream"];
+    let hub = start(Config::new().with_host_name(HOST).with_edge_routes("dev1", routes));
+    let (client_id, resource, key) = sdk.credential(&hub);
+    let token = Token::new(&resource, &key, hub.now() + std::time::Duration::from_secs(3600));
+    let connect = Connect::without_password(&hub, &client_id)
         .user_name(sdk.user_name)
         .password(&token.spelled(sdk.spelling).text())
         .keep_alive(sdk.keep_alive);
@@ -113,7 +171,7 @@ fn replay(sdk: &Recorded) {
     replay_method(&hub, &mut peer, sdk);
     replay_twin(&hub, &mut peer, sdk);
     peer.publish(sdk.telemetry, b"hello");
-    let record = hub.telemetry("dev1").remove(0);
+    let record = hub.telemetry(sdk.who()).remove(0);
     assert_eq!(&record.body[..], b"hello");
     assert_eq!(record.properties, [pair("k 1", Some("v&1"))]);
     let mut expected = BTreeMap::from(
@@ -128,25 +186,41 @@ fn replay(sdk: &Recorded) {
     if let Some(time) = sdk.creation_time {
         expected.insert("iothub-creation-time-utc".to_owned(), time.to_owned());
     }
+    if sdk.module.is_some() {
+        expected.insert("iothub-outputname".to_owned(), "out1".to_owned());
+    }
     assert_eq!(record.system, expected);
-
-    let message = C2dMessage::new("hello c2d").message_id("m1").ack(FeedbackMode::Full).property("prop1", "v 1");
-    hub.send_c2d("dev1", message).unwrap();
-    let publish = peer.expect_publish();
-    assert_eq!(publish.qos, QoS::AtLeastOnce);
-    let (_, bag) = publish.topic.split_once("devices/dev1/messages/devicebound/").unwrap();
-    let pairs = bag::decode(bag);
-    assert_eq!(bag::value(&pairs, "$.mid"), "m1");
-    assert_eq!(bag::value(&pairs, "prop1"), "v 1");
-    peer.puback(publish.pkid);
-    peer.expect_quiet();
-    assert_eq!(hub.c2d_outcomes("dev1")[0].result, C2dResult::Completed);
+    replay_message(&hub, &mut peer, sdk);
     peer.send(packets::DISCONNECT);
     peer.expect_closed_without_packet();
 }
 
+/// A cloud-to-device message, or one to an input.
+fn replay_message(hub: &Hub, peer: &mut Peer, sdk: &Recorded) {
+    let message = C2dMessage::new("hello c2d").message_id("m1").property("prop1", "v 1");
+    let below = match sdk.module {
+        None => {
+            hub.send_c2d("dev1", message.ack(FeedbackMode::Full)).unwrap();
+            "devices/dev1/messages/devicebound/"
+        }
+        Some(_) => {
+            hub.send_input(sdk.who(), "input1", message).unwrap();
+            "devices/dev1/modules/mod1/inputs/input1/"
+        }
+    };
+    let publish = peer.expect_publish();
+    assert_eq!(publish.qos, QoS::AtLeastOnce);
+    let pairs = bag::decode(publish.topic.strip_prefix(below).unwrap());
+    assert_eq!(bag::value(&pairs, "$.mid"), "m1");
+    assert_eq!(bag::value(&pairs, "prop1"), "v 1");
+    peer.puback(publish.pkid);
+    peer.expect_quiet();
+    let outcomes = if sdk.module.is_some() { hub.input_outcomes(sdk.who()) } else { hub.c2d_outcomes("dev1") };
+    assert_eq!(outcomes[0].result, C2dResult::Completed);
+}
+
 fn replay_method(hub: &Hub, peer: &mut Peer, sdk: &Recorded) {
-    let pending = hub.start_method("dev1", MethodCall::new("stubMethod").payload(json!({"a": 1}))).unwrap();
+    let pending = hub.start_method(sdk.who(), MethodCall::new("stubMethod").payload(json!({"a": 1}))).unwrap();
     let request = peer.expect_publish();
     assert_eq!(
         (request.topic.as_str(), &request.payload[..]),
@@ -171,9 +245,9 @@ fn replay_twin(hub: &Hub, peer: &mut Peer, sdk: &Recorded) {
     assert_eq!(replies.len(), 1);
     assert_eq!(replies[0].topic, format!("$iothub/twin/res/204/?$rid={rid}&$version=2"));
     assert!(replies[0].payload.is_empty());
-    assert_eq!(hub.twin("dev1").unwrap().reported, json!({"a": 1}));
+    assert_eq!(hub.twin(sdk.who()).unwrap().reported, json!({"a": 1}));
 
-    hub.patch_desired("dev1", json!({"k": 1})).unwrap();
+    hub.patch_desired(sdk.who(), json!({"k": 1})).unwrap();
     let patch = peer.expect_publish();
     assert_eq!(patch.topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
 }
@@ -207,6 +281,13 @@ fn a_session_of_the_node_sdk_works_unmodified() {
 #[test]
 fn a_session_of_the_python_sdk_works_unmodified() {
     replay(&PYTHON_SDK);
+}
+
+#[test]
+fn a_session_of_a_module_of_each_sdk_works_unmodified() {
+    for sdk in [&C_SDK_MODULE, &NODE_SDK_MODULE, &PYTHON_SDK_MODULE] {
+        replay(sdk);
+    }
 }
 
 #[test]

@@ -117,6 +117,12 @@ fn m_e20_system_properties_get_their_names() {
         ("%24.ce", "content-encoding"),
         ("%24.sub", "dt-subject"),
         ("%24.ifid", "iothub-interface-id"),
+        ("%24.on", "iothub-outputname"),
+        ("%24.schema", "iothub-message-schema"),
+        ("%24.diagid", "Diagnostic-Id"),
+        ("%24.diagctx", "Correlation-Context"),
+        ("iothub-operation", "iothub-operation"),
+        ("iothub-ack", "iothub-ack"),
     ];
     for (index, (wire, name)) in cases.into_iter().enumerate() {
         let value = format!("value {index}");
@@ -130,6 +136,19 @@ fn m_e20_system_properties_get_their_names() {
             assert_eq!(record.system.len(), 1, "{bag}: {:?}", record.system);
             assert!(record.properties.iter().all(|(key, _)| !key.contains('$')), "{bag}: {:?}", record.properties);
         }
+    }
+}
+
+#[test]
+fn m_e20_a_trace_is_decoded_once_like_every_value() {
+    for (sent, stored) in [
+        ("creationtimeutc%3d1506054516.100", "creationtimeutc=1506054516.100"),
+        ("creationtimeutc=1506054516.100", "creationtimeutc=1506054516.100"),
+        ("creationtimeutc%253D1506054516.100", "creationtimeutc%3D1506054516.100"),
+    ] {
+        let record = stored_one(&format!("%24.diagid=d1&%24.diagctx={sent}"));
+        assert_eq!(text(&record.system, "Correlation-Context"), Some(stored), "{sent}");
+        assert_eq!(text(&record.system, "Diagnostic-Id"), Some("d1"), "{sent}");
     }
 }
 

@@ -236,7 +236,7 @@ fn m_e07_other_identities_are_not_affected() {
     let other = hub.create_device("dev2").unwrap();
     let mut first = Peer::connected(&hub, &device);
     let mut second = Peer::connected(&hub, &other);
-    // A module of the device is another identity: here an unknown one, whose refusal leaves the device alone.
+    // An unknown module of the device is another identity, too.
     let module = Connect::of(&hub, &device).client_id("dev/mod").user_name("localhost/dev/mod/?api-version=2021-04-12");
     assert_eq!(Peer::open(&hub).ask(&module).code as u8, 5);
     first.expect_quiet();

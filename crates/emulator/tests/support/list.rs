@@ -2,13 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
-
-/// The numbers that this version of the emulator keeps.
-const NUMBERS: std::ops::RangeInclusive<u32> = 1..=45;
-
-/// How many numbers may wait, each with its reason.
-const MOST_LATER: usize = 5;
 
 /// A list, and the tests that it names.
 pub(crate) struct Contract {
@@ -18,6 +13,10 @@ pub(crate) struct Contract {
     pub(crate) tests: &'static str,
     /// What the names of tests begin with, before the number: `m_e`.
     pub(crate) prefix: &'static str,
+    /// The numbers that this version of the emulator keeps.
+    pub(crate) numbers: RangeInclusive<u32>,
+    /// How many numbers may wait, each with its reason.
+    pub(crate) most_later: usize,
 }
 
 enum Proof {
@@ -30,15 +29,16 @@ pub(crate) fn check(contract: &Contract) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(root.join(contract.list)).unwrap();
     let tests = tests_in(&root.join("tests").join(contract.tests));
-    let problems = problems(&list, &tests, contract.prefix);
+    let problems = problems(contract, &list, &tests);
     assert!(problems.is_empty(), "{} and the tests disagree:\n{}", contract.list, problems.join("\n"));
 }
 
 #[test]
 fn a_disagreement_between_list_and_tests_is_found() {
+    let contract = Contract { list: "", tests: "", prefix: "m_e", numbers: 1..=50, most_later: 2 };
     let tests: BTreeSet<String> = ["m_e01_listed".to_owned(), "m_e01_unlisted".to_owned()].into();
     let list = "# a comment\n\nE01 | first | m_e01_listed, m_e01_missing\nE02 | second | later:\nE99 | unknown | m_e01_listed\nnonsense";
-    let found = problems(list, &tests, "m_e").join("\n");
+    let found = problems(&contract, list, &tests).join("\n");
     for expected in [
         "E01 names m_e01_missing",
         "E02 says later without a reason",
@@ -49,14 +49,15 @@ fn a_disagreement_between_list_and_tests_is_found() {
     ] {
         assert!(found.contains(expected), "{expected:?} is not among:\n{found}");
     }
-    let all_later: String = NUMBERS.map(|number| format!("E{number:02} | s | later: not yet\n")).collect();
-    let found = problems(&all_later, &BTreeSet::new(), "m_e").join("\n");
-    assert!(found.contains("45 numbers say later"), "{found}");
+    let all_later: String =
+        contract.numbers.clone().map(|number| format!("E{number:02} | s | later: not yet\n")).collect();
+    let found = problems(&contract, &all_later, &BTreeSet::new()).join("\n");
+    assert!(found.contains("50 numbers say later"), "{found}");
 }
 
 /// What is wrong, one line each.
-fn problems(list: &str, tests: &BTreeSet<String>, prefix: &str) -> Vec<String> {
-    let number_of = |test: &str| number_of(test, prefix);
+fn problems(contract: &Contract, list: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    let number_of = |test: &str| number_of(test, contract.prefix);
     let mut problems = Vec::new();
     let lines = lines(list, &mut problems);
     let mut listed = BTreeSet::new();
@@ -76,7 +77,7 @@ fn problems(list: &str, tests: &BTreeSet<String>, prefix: &str) -> Vec<String> {
             }
         }
     }
-    for number in NUMBERS {
+    for number in contract.numbers.clone() {
         if !lines.contains_key(&number) {
             problems.push(format!("there is no line for E{number:02}"));
         }
@@ -86,8 +87,8 @@ fn problems(list: &str, tests: &BTreeSet<String>, prefix: &str) -> Vec<String> {
             problems.push(format!("{test} is not listed"));
         }
     }
-    if later > MOST_LATER {
-        problems.push(format!("{later} numbers say later, and {MOST_LATER} may"));
+    if later > contract.most_later {
+        problems.push(format!("{later} numbers say later, and {} may", contract.most_later));
     }
     problems
 }

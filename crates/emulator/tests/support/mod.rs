@@ -7,6 +7,7 @@
 pub(crate) mod bag;
 pub(crate) mod c2d;
 pub(crate) mod list;
+pub(crate) mod modules;
 pub(crate) mod packets;
 pub(crate) mod peer;
 pub(crate) mod sas;
@@ -15,7 +16,7 @@ pub(crate) mod twin;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, Hub};
+use iothub_emulator::{Activity, Config, DisconnectReason, Emulator, Hub, Who};
 
 /// How long any single wait may take before the test gives up: generous, because it is only ever used up by a failure.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -39,16 +40,18 @@ pub(crate) fn start(config: Config) -> Emulator {
     Emulator::start_with(config).expect("the emulator starts")
 }
 
-/// Waits until the hub itself knows that the device's connection is gone.
-pub(crate) fn wait_until_gone(hub: &Hub, device: &str) {
-    let what = format!("the connection of {device} to end");
-    hub.wait_until(LIMIT, &what, |hub| !hub.connected(device)).expect("the connection ends");
+/// Waits until the hub itself knows that the connection is gone.
+pub(crate) fn wait_until_gone<'a>(hub: &Hub, who: impl Into<Who<'a>>) {
+    let who = who.into();
+    let what = format!("the connection of {who:?} to end");
+    hub.wait_until(LIMIT, &what, |hub| !hub.connected(who)).expect("the connection ends");
 }
 
-/// Why the device's last connection ended, by the hub's own record. Waits for that end.
-pub(crate) fn why_it_ended(hub: &Hub, device: &str) -> DisconnectReason {
-    wait_until_gone(hub, device);
-    let ended = hub.activity(device).into_iter().rev().find_map(|activity| match activity {
+/// Why the last connection ended, by the hub's own record. Waits for that end.
+pub(crate) fn why_it_ended<'a>(hub: &Hub, who: impl Into<Who<'a>>) -> DisconnectReason {
+    let who = who.into();
+    wait_until_gone(hub, who);
+    let ended = hub.activity(who).into_iter().rev().find_map(|activity| match activity {
         Activity::Disconnected { why, .. } => Some(why),
         _ => None,
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iothub_emulator::{Device, Hub};
+use iothub_emulator::{Device, Hub, Module};
 
 use super::sas;
 
@@ -54,7 +54,15 @@ impl Connect {
         Self::of(hub, device).password(&token.text())
     }
 
-    /// As a device with a certificate sends it: no password.
+    /// For a module with keys, signed with its primary key.
+    pub(crate) fn of_module(hub: &Hub, module: &Module) -> Self {
+        let resource = format!("{}/devices/{}/modules/{}", hub.host_name(), module.device_id, module.module_id);
+        let token = sas::valid_for_an_hour(&resource, &key_in(module.connection_string()), hub.now());
+        let id = format!("{}/{}", module.device_id, module.module_id);
+        Self { password: Some(token), ..Self::without_password(hub, &id) }
+    }
+
+    /// As a device with a certificate sends it, or with `device/module` a module: no password.
     pub(crate) fn without_password(hub: &Hub, device_id: &str) -> Self {
         Self {
             client_id: device_id.to_owned(),
@@ -191,8 +199,12 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 
 /// The device's primary key, read from its connection string as a program would.
 pub(crate) fn primary_key(device: &Device) -> String {
-    device
-        .connection_string()
+    key_in(device.connection_string())
+}
+
+/// The key in a device's or module's connection string.
+pub(crate) fn key_in(connection_string: &str) -> String {
+    connection_string
         .split(';')
         .find_map(|field| field.strip_prefix("SharedAccessKey="))
         .expect("the connection string holds a key")

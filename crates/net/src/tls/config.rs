@@ -4,15 +4,18 @@
 
 use std::sync::Arc;
 
-use iothub_core::{ClientCertificate, CreateError, Secret, Trust};
-use rustls::client::Resumption;
+use iothub_core::{CertificateKey, ClientCertificate, CreateError, Secret, Trust};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_native_certs::CertificateResult;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::clock::VerificationClock;
+use super::signer::RemoteKey;
 
 /// The options, as users know them.
 const TRUSTED_CERTS: &str = "trusted_certs";
@@ -34,19 +37,24 @@ pub(crate) fn client_config(
     };
     // The provider is named, never the process default: an application may have two, or another one.
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| wrong("the TLS configuration", error.to_string()))?
-        .with_root_certificates(roots);
-    let mut config = match certificate {
-        None => builder.with_no_client_auth(),
-        Some(certificate) => builder
-            .with_client_auth_cert(chain(certificate.chain_pem())?, private_key(certificate.key_pem())?)
-            .map_err(unusable_identity)?,
-    };
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(identity(certificate)?);
     // A resumed session is not verified again, neither the hub's certificate nor ours. Reconnects are rare enough for a
     // whole handshake each.
     config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// The same configuration with another certificate to show, or none.
+pub(crate) fn with_certificate(
+    config: &ClientConfig,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Arc<ClientConfig>, CreateError> {
+    let mut config = config.clone();
+    config.client_auth_cert_resolver = identity(certificate)?;
     Ok(Arc::new(config))
 }
 
@@ -90,8 +98,36 @@ fn pem_roots(text: &str) -> Result<RootCertStore, CreateError> {
     Ok(roots)
 }
 
-fn chain(text: &str) -> Result<Vec<CertificateDer<'static>>, CreateError> {
-    certificates(CERTIFICATE, text)
+/// What the client shows to a server that asks who it is.
+fn identity(certificate: Option<&ClientCertificate>) -> Result<Arc<dyn ResolvesClientCert>, CreateError> {
+    let Some(certificate) = certificate else { return Ok(Arc::new(NoCertificate)) };
+    let chain = certificates(CERTIFICATE, certificate.chain_pem())?;
+    let key = match certificate.key() {
+        CertificateKey::Pem(text) => CertifiedKey::from_der(chain, private_key(text)?, &ring::default_provider()),
+        CertificateKey::Signer(signer) => {
+            let key = RemoteKey::new(signer.clone())
+                .ok_or_else(|| wrong(PRIVATE_KEY, "its signer has no signature scheme that TLS can use"))?;
+            let key = CertifiedKey::new(chain, Arc::new(key));
+            // With a key at hand rustls reads the certificate to compare the two.
+            key.end_entity_cert().and_then(|leaf| ParsedCertificate::try_from(leaf).map(drop)).map(|()| key)
+        }
+        _ => return Err(wrong(PRIVATE_KEY, "this kind of key is not known to iothub-net")),
+    };
+    Ok(Arc::new(SingleCertAndKey::from(key.map_err(unusable_identity)?)))
+}
+
+/// A client that does not say who it is by a certificate.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 /// All certificates of a PEM text; other sections are skipped, a text without any is an error.

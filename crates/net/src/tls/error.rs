@@ -10,6 +10,8 @@ use rustls_pki_types::UnixTime;
 pub(crate) fn handshake_error(error: &Error) -> ConnectionErrorKind {
     match error {
         Error::InvalidCertificate(error) => certificate_error(error),
+        // Not one of rustls's own: the client certificate's signer.
+        Error::Other(error) => ConnectionErrorKind::NotSigned { detail: error.to_string() },
         other => ConnectionErrorKind::Tls { detail: describe(other) },
     }
 }
@@ -39,6 +41,7 @@ fn describe_alert(alert: AlertDescription) -> String {
         AlertDescription::CertificateRevoked => "the client certificate was revoked",
         AlertDescription::CertificateExpired => "the client certificate has expired",
         AlertDescription::UnknownCA => "it does not know who issued the client certificate",
+        AlertDescription::DecryptError => "it finds that a signature is wrong, maybe the client certificate's",
         AlertDescription::AccessDenied => "it denies access to the client certificate",
         AlertDescription::HandshakeFailure => {
             "client and server share no way to talk, or it wants a client certificate"

@@ -9,28 +9,11 @@ use iothub_net::Connect;
 use rustls::{HandshakeKind, ProtocolVersion};
 
 use crate::support::authority::Authority;
-use crate::support::server::{self, BOTH, TLS12, TLS13, Tls};
+use crate::support::server::{self, BOTH, TLS12, TLS13, hello};
 use crate::support::{
-    TIMEOUT, connect, connect_at, connector, drive_until, endpoint, kind, read_some, read_to_end, send,
+    TIMEOUT, connect, connect_at, connector, drive_until, endpoint, greet, kind, read_some, read_to_end, send,
     with_certificate,
 };
-
-/// Answers `hello` with `hub`, and says how the connection was made.
-fn hello(mut tls: Tls) -> (Option<ProtocolVersion>, Option<String>, usize) {
-    let mut buf = [0; 5];
-    tls.read_exact(&mut buf).expect("a greeting");
-    assert_eq!(&buf, b"hello");
-    tls.write_all(b"hub").expect("an answer");
-    tls.flush().expect("an answer");
-    let certificates = tls.conn.peer_certificates().map_or(0, <[_]>::len);
-    (tls.conn.protocol_version(), tls.conn.server_name().map(str::to_owned), certificates)
-}
-
-fn greet(connector: &mut iothub_net::Connector) {
-    let mut stream = connect(connector).expect("a connection");
-    send(&mut stream, b"hello").expect("a way out");
-    assert_eq!(read_to_end(&mut stream).expect("an answer"), b"hub");
-}
 
 #[test]
 fn tls_1_3_carries_bytes_and_the_host_name() {

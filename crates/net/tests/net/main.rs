@@ -7,5 +7,7 @@ mod certificates;
 mod handshake;
 mod memory;
 mod platform;
+mod signer;
 mod stream;
 mod support;
+mod tcp_keep_alive;

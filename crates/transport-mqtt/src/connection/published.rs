@@ -1,9 +1,10 @@
 //! What the hub publishes, sorted by its topic from the first packet on: a hub that has kept the session sends before
 //! anything was subscribed.
 //!
-//! Cloud-to-device messages are acknowledged when they are settled. Everything else that comes at QoS 1 is acknowledged at
+//! Cloud-to-device messages and those to a module's inputs are acknowledged when they are settled. Everything else that comes at QoS 1 is acknowledged at
 //! once, also behind an undecided message: held back, it would keep an Edge gateway from sending anything further.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::methods::Call;
 use crate::outgoing;
 use crate::session::Kept;
 use crate::settlements::{Arrival, UNACKNOWLEDGED};
-use crate::topic;
+use crate::topic::{self, MessageTopic};
 
 impl Connection {
     pub(super) fn published(
@@ -25,8 +26,8 @@ impl Connection {
         kept: &mut Kept,
         now: Instant,
     ) -> Result<(), ConnectionErrorKind> {
-        if let Some(bag) = kept.device.topics.cloud_to_device_bag(&publish.topic) {
-            return self.message(bag, &publish, kept, now);
+        if let Some(topic) = kept.names.topics.parse(&publish.topic) {
+            return self.message(&topic, &publish, &mut kept.events, now);
         }
         if let Some(packet_id) = publish.id {
             let place = self.put_puback(packet_id);
@@ -57,9 +58,9 @@ impl Connection {
 
     fn message(
         &mut self,
-        bag: &str,
+        topic: &MessageTopic<'_>,
         publish: &Publish,
-        kept: &mut Kept,
+        events: &mut VecDeque<TransportEvent>,
         now: Instant,
     ) -> Result<(), ConnectionErrorKind> {
         let key = match publish.id {
@@ -74,10 +75,11 @@ impl Connection {
         };
         // A copy, so that a small message that the application keeps does not keep the whole read buffer.
         let payload = Bytes::copy_from_slice(&publish.payload);
-        tracing::trace!(packet_id = ?publish.id, payload_bytes = payload.len(), "a cloud-to-device message came");
-        let message = topic::message_from_bag(bag, payload);
+        tracing::trace!(packet_id = ?publish.id, payload_bytes = payload.len(), "a message came");
+        let message = topic::message_from_bag(topic.bag, payload);
+        let input = topic.input.map(str::to_owned);
         let delivery = Delivery { generation: self.generation, key };
-        kept.events.push_back(TransportEvent::Message { message, delivery });
+        events.push_back(TransportEvent::Message { message, input, delivery });
         Ok(())
     }
 

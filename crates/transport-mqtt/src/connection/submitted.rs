@@ -68,7 +68,7 @@ impl Connection {
         match admission {
             Admission::Send { packet_id, dup } => {
                 let start = self.wire.encoded();
-                outgoing::publish(&kept.device.topics, message, topic_len, packet_id, dup, self.wire.outgoing());
+                outgoing::publish(&kept.names.topics, message, topic_len, packet_id, dup, self.wire.outgoing());
                 kept.telemetry.launch(id, packet_id, dup, start..self.wire.encoded(), now);
                 tracing::trace!(packet_id, dup, payload_bytes = message.payload().len(), "PUBLISH");
                 Submit::Taken
@@ -96,7 +96,7 @@ impl Connection {
         }
         match disposition {
             Disposition::Reject => {
-                let transport = kept.name;
+                let transport = kept.transport;
                 return Submit::Refused(OpError::Unsupported(Unsupported::Disposition { disposition, transport }));
             }
             // At QoS 0 there is nothing to acknowledge.

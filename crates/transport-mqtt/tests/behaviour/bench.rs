@@ -23,11 +23,14 @@ pub(crate) enum Seen {
     Disconnected,
     Done(u64, Result<Reply, OpError>),
     Message(Message, Delivery),
+    Input(String, Message, Delivery),
     DesiredProperties(Bytes),
     Method(String, Bytes, Delivery),
 }
 
 pub(crate) const TOKEN: &str = "SharedAccessSignature sr=contoso.azure-devices.net%2Fdevices%2Fdev-1&sig=x%3D&se=1";
+
+const PRODUCT: &str = "iothubclient/0.1 (Linux; x86_64)";
 
 pub(crate) struct Bench {
     pub(crate) transport: MqttTransport,
@@ -42,8 +45,17 @@ impl Bench {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut SessionOptions)) -> Self {
+        Self::registered(registration(), change)
+    }
+
+    /// With the module `mod-1` of the device.
+    pub(crate) fn module() -> Self {
+        Self::registered(module("mod-1"), |_| {})
+    }
+
+    fn registered(registration: Registration, change: impl FnOnce(&mut SessionOptions)) -> Self {
         let (mut transport, script) = transport(change);
-        let slot = transport.register(registration()).unwrap();
+        let slot = transport.register(registration).unwrap();
         // The wall clock is fixed, for it is part of the ids of twin requests.
         let now = Now { wall: UNIX_EPOCH + millis(0x1000), ..Now::system() };
         Self { transport, slot, script, now }
@@ -146,7 +158,7 @@ impl Bench {
     pub(crate) fn deliver(&mut self, peer: &mut PeerEnd, bytes: &[u8]) -> Vec<Delivery> {
         peer.send(bytes);
         let delivery = |seen| match seen {
-            Seen::Message(_, delivery) => delivery,
+            Seen::Message(_, delivery) | Seen::Input(_, _, delivery) => delivery,
             other => panic!("{other:?}"),
         };
         self.work().into_iter().map(delivery).collect()
@@ -162,7 +174,12 @@ pub(crate) fn transport(change: impl FnOnce(&mut SessionOptions)) -> (MqttTransp
 
 pub(crate) fn registration() -> Registration {
     let identity = Identity::device("contoso.azure-devices.net", "dev-1");
-    Registration::new(identity, "iothubclient/0.1 (Linux; x86_64)", Waker::noop().clone())
+    Registration::new(identity, PRODUCT, Waker::noop().clone())
+}
+
+pub(crate) fn module(id: &str) -> Registration {
+    let identity = Identity::module("contoso.azure-devices.net", "dev-1", id);
+    Registration::new(identity, PRODUCT, Waker::noop().clone())
 }
 
 fn seen(event: TransportEvent) -> Seen {
@@ -176,7 +193,8 @@ fn seen(event: TransportEvent) -> Seen {
         }
         TransportEvent::Disconnected => Seen::Disconnected,
         TransportEvent::Done { id, result } => Seen::Done(id.0, result),
-        TransportEvent::Message { message, delivery } => Seen::Message(message, delivery),
+        TransportEvent::Message { message, input: None, delivery } => Seen::Message(message, delivery),
+        TransportEvent::Message { message, input: Some(input), delivery } => Seen::Input(input, message, delivery),
         TransportEvent::DesiredProperties(body) => Seen::DesiredProperties(body),
         TransportEvent::Method { name, body, delivery } => Seen::Method(name, body, delivery),
         other => panic!("an event that this bench does not know: {other:?}"),

@@ -199,10 +199,6 @@ fn one_connection_carries_one_device() {
         }
         other => panic!("{other:?}"),
     }
-    let mut module = registration();
-    module.identity.module_id = Some("mod-1".to_owned());
-    bench.transport.unregister(bench.slot);
-    assert!(matches!(bench.transport.register(module), Err(CreateError::Register { .. })));
 }
 
 #[test]

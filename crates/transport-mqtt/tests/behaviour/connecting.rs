@@ -6,12 +6,12 @@ use crate::bench::{Bench, Seen, TOKEN, assert_violation, millis, registration, s
 use crate::wire::{connack, packet, puback, publish, suback, to_device};
 
 /// CONNECT by hand: protocol name and level, flags, keep-alive, client identifier, user name, password.
-fn expected_connect(flags: u8, keep_alive: [u8; 2], query: &str, password: Option<&str>) -> Vec<u8> {
-    let user_name = format!("contoso.azure-devices.net/dev-1/?{query}");
+fn expected_connect(client_id: &str, flags: u8, keep_alive: [u8; 2], query: &str, password: Option<&str>) -> Vec<u8> {
+    let user_name = format!("contoso.azure-devices.net/{client_id}/?{query}");
     let mut body = b"\0\x04MQTT\x04".to_vec();
     body.push(flags);
     body.extend(keep_alive);
-    for text in ["dev-1", &user_name].into_iter().chain(password) {
+    for text in [client_id, &user_name].into_iter().chain(password) {
         body.extend((text.len() as u16).to_be_bytes());
         body.extend(text.as_bytes());
     }
@@ -27,8 +27,17 @@ fn connect_is_byte_for_byte_what_the_hub_wants() {
     bench.transport.connect(bench.slot, Some(TOKEN), bench.now);
     assert_eq!(peer.receive(), b"", "nothing goes on the wire outside do_work");
     assert_eq!(bench.work(), []);
-    assert_eq!(peer.receive(), expected_connect(0xC0, [0, 240], QUERY, Some(TOKEN)));
+    assert_eq!(peer.receive(), expected_connect("dev-1", 0xC0, [0, 240], QUERY, Some(TOKEN)));
     assert_eq!(peer.flushes(), 1);
+}
+
+#[test]
+fn a_module_introduces_itself_as_device_and_module() {
+    let mut bench = Bench::module();
+    let mut peer = bench.script.accept();
+    bench.transport.connect(bench.slot, Some(TOKEN), bench.now);
+    bench.work();
+    assert_eq!(peer.receive(), expected_connect("dev-1/mod-1", 0xC0, [0, 240], QUERY, Some(TOKEN)));
 }
 
 #[test]
@@ -37,7 +46,7 @@ fn with_a_certificate_there_is_no_password_and_its_flag_is_0() {
     let mut peer = bench.script.accept();
     bench.transport.connect(bench.slot, None, bench.now);
     bench.work();
-    assert_eq!(peer.receive(), expected_connect(0x80, [0x04, 0x99], QUERY, None));
+    assert_eq!(peer.receive(), expected_connect("dev-1", 0x80, [0x04, 0x99], QUERY, None));
 }
 
 #[test]
@@ -51,7 +60,7 @@ fn the_model_id_follows_the_client_type() {
     transport.connect(slot, None, now);
     transport.do_work(now);
     let query = format!("{QUERY}&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1");
-    assert_eq!(peer.receive(), expected_connect(0x80, [0, 240], &query, None));
+    assert_eq!(peer.receive(), expected_connect("dev-1", 0x80, [0, 240], &query, None));
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn a_connect_that_the_socket_takes_in_pieces_arrives_whole() {
     let mut peer = bench.script.accept();
     peer.set_capacity(7);
     bench.transport.connect(bench.slot, Some(TOKEN), bench.now);
-    let expected = expected_connect(0xC0, [0, 240], QUERY, Some(TOKEN));
+    let expected = expected_connect("dev-1", 0xC0, [0, 240], QUERY, Some(TOKEN));
     let mut received = Vec::new();
     for _ in 0..expected.len().div_ceil(7) {
         assert_eq!(bench.work(), []);

@@ -12,6 +12,7 @@ mod framing;
 mod keep_alive;
 mod lanes;
 mod methods;
+mod modules;
 mod options;
 mod resending;
 mod settling;

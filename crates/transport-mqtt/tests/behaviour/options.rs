@@ -5,11 +5,11 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use iothub_core::{
-    ConnectStage, ConnectionError, ConnectionErrorKind, Feature, Now, OptionError, Readiness, Transport,
-    TransportOption,
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Feature, Now, OptionError,
+    Readiness, Transport, TransportOption,
 };
 use iothub_net::memory::{self, ScriptedConnect};
-use iothub_net::{Connect, Stream};
+use iothub_net::{Connect, Stream, TcpKeepAlive};
 use iothub_transport_mqtt::{MqttTransport, SessionOptions};
 
 use crate::bench::{Bench, Seen, TOKEN, millis, registration, secs};
@@ -24,6 +24,10 @@ fn a_value_out_of_range_is_refused_under_its_c_name_and_changes_nothing() {
         (TransportOption::KeepAlive(secs(1178)), "keepalive", "1177"),
         (TransportOption::ConnectTimeout(millis(99)), "connect_timeout", "100 ms"),
         (TransportOption::ConnectTimeout(secs(601)), "connect_timeout", "10 minutes"),
+        (TransportOption::TcpKeepAliveTime(Duration::ZERO), "tcp_keepalive_time", "32767"),
+        (TransportOption::TcpKeepAliveTime(secs(32_768)), "tcp_keepalive_time", "32767"),
+        (TransportOption::TcpKeepAliveInterval(millis(1500)), "tcp_keepalive_interval", "whole"),
+        (TransportOption::TcpKeepAliveInterval(secs(32_768)), "tcp_keepalive_interval", "32767"),
     ] {
         match bench.transport.set_option(&option) {
             Err(OptionError::Range { option, allowed: range, .. }) if option == name => {
@@ -44,6 +48,9 @@ fn the_ends_of_the_ranges_are_taken() {
         TransportOption::KeepAlive(secs(1177)),
         TransportOption::ConnectTimeout(millis(100)),
         TransportOption::ConnectTimeout(secs(600)),
+        TransportOption::TcpKeepAlive(true),
+        TransportOption::TcpKeepAliveTime(secs(1)),
+        TransportOption::TcpKeepAliveInterval(secs(32_767)),
     ] {
         assert_eq!(bench.transport.set_option(&option), Ok(()));
     }
@@ -94,11 +101,28 @@ fn a_connect_timeout_takes_effect_with_the_next_connection_for_connack_and_subac
     assert_eq!(bench.work(), [Seen::Down(late)]);
 }
 
-/// Notes the time-out that each attempt was given.
+/// What an attempt to connect was given.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Given {
+    timeout: Option<Duration>,
+    keep_alive: Option<TcpKeepAlive>,
+    certificate: Option<String>,
+}
+
+/// Notes what each attempt was given.
 struct Noting {
     inner: ScriptedConnect,
-    timeout: Option<Duration>,
-    attempts: Arc<Mutex<Vec<Option<Duration>>>>,
+    given: Given,
+    attempts: Arc<Mutex<Vec<Given>>>,
+}
+
+impl Noting {
+    fn transport() -> (MqttTransport, Arc<Mutex<Vec<Given>>>) {
+        let (inner, _script) = memory::network("contoso.azure-devices.net", 8883);
+        let attempts = Arc::default();
+        let connect = Self { inner, given: Given::default(), attempts: Arc::clone(&attempts) };
+        (MqttTransport::new("mqtt", Box::new(connect), SessionOptions::default()).unwrap(), attempts)
+    }
 }
 
 impl Connect for Noting {
@@ -115,11 +139,24 @@ impl Connect for Noting {
     }
 
     fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = Some(timeout);
+        self.given.timeout = Some(timeout);
+    }
+
+    fn set_tcp_keep_alive(&mut self, keep_alive: TcpKeepAlive) {
+        self.given.keep_alive = Some(keep_alive);
+    }
+
+    fn set_certificate(&mut self, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let chain = certificate.map(|certificate| certificate.chain_pem().to_owned());
+        if chain.as_deref() == Some("bad") {
+            return Err(CreateError::Certificate { what: "certificate", detail: "bad".to_owned() });
+        }
+        self.given.certificate = chain;
+        Ok(())
     }
 
     fn start(&mut self, now: Now) {
-        self.attempts.lock().unwrap().push(self.timeout);
+        self.attempts.lock().unwrap().push(self.given.clone());
         self.inner.start(now);
     }
 
@@ -142,10 +179,7 @@ impl Connect for Noting {
 
 #[test]
 fn a_connect_timeout_holds_for_the_connect_machine_too() {
-    let (inner, _script) = memory::network("contoso.azure-devices.net", 8883);
-    let attempts = Arc::default();
-    let connect = Noting { inner, timeout: None, attempts: Arc::clone(&attempts) };
-    let mut transport = MqttTransport::new("mqtt", Box::new(connect), SessionOptions::default()).unwrap();
+    let (mut transport, attempts) = Noting::transport();
     // Also before a device is registered.
     transport.set_option(&TransportOption::ConnectTimeout(secs(5))).unwrap();
     let slot = transport.register(registration()).unwrap();
@@ -153,5 +187,45 @@ fn a_connect_timeout_holds_for_the_connect_machine_too() {
     transport.connect(slot, None, now);
     transport.set_option(&TransportOption::ConnectTimeout(secs(6))).unwrap();
     transport.connect(slot, None, now);
-    assert_eq!(*attempts.lock().unwrap(), [Some(secs(5)), Some(secs(6))]);
+    let timeouts: Vec<_> = attempts.lock().unwrap().iter().map(|given| given.timeout).collect();
+    assert_eq!(timeouts, [Some(secs(5)), Some(secs(6))]);
+}
+
+#[test]
+fn tcp_keep_alive_is_left_to_the_system_until_it_is_set_for_the_next_connection() {
+    let (mut transport, attempts) = Noting::transport();
+    let slot = transport.register(registration()).unwrap();
+    let now = Now::system();
+    transport.connect(slot, None, now);
+    transport.set_option(&TransportOption::TcpKeepAlive(true)).unwrap();
+    transport.set_option(&TransportOption::TcpKeepAliveTime(secs(60))).unwrap();
+    transport.connect(slot, None, now);
+    transport.set_option(&TransportOption::TcpKeepAliveInterval(secs(5))).unwrap();
+    transport.connect(slot, None, now);
+    let keep_alive = |enabled, time, interval| Some(TcpKeepAlive { enabled, time, interval });
+    let given: Vec<_> = attempts.lock().unwrap().iter().map(|given| given.keep_alive).collect();
+    let expected = [
+        keep_alive(None, None, None),
+        keep_alive(Some(true), Some(secs(60)), None),
+        keep_alive(Some(true), Some(secs(60)), Some(secs(5))),
+    ];
+    assert_eq!(given, expected);
+}
+
+#[test]
+fn a_certificate_is_handed_to_what_connects_and_its_refusal_back() {
+    let (mut transport, attempts) = Noting::transport();
+    let slot = transport.register(registration()).unwrap();
+    let now = Now::system();
+    transport.set_certificate(slot, Some(&ClientCertificate::from_pem("chain", "key"))).unwrap();
+    transport.connect(slot, None, now);
+    let bad = ClientCertificate::from_pem("bad", "key");
+    assert!(matches!(transport.set_certificate(slot, Some(&bad)), Err(CreateError::Certificate { .. })));
+    transport.connect(slot, None, now);
+    transport.set_certificate(slot, None).unwrap();
+    transport.connect(slot, None, now);
+    let shown: Vec<_> = attempts.lock().unwrap().iter().map(|given| given.certificate.clone()).collect();
+    assert_eq!(shown, [Some("chain".to_owned()), Some("chain".to_owned()), None]);
+    transport.unregister(slot);
+    assert!(matches!(transport.set_certificate(slot, None), Err(CreateError::Register { .. })));
 }

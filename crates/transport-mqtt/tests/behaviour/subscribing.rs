@@ -251,3 +251,19 @@ fn no_more_than_the_hubs_five_subscriptions_are_made() {
     let bench = Bench::new();
     assert!(iothub_core::Transport::capabilities(&bench.transport).features.len() <= 5);
 }
+
+#[test]
+fn inputs_are_refused_to_a_device_on_every_connection_and_the_rest_is_ready() {
+    let mut bench = Bench::new();
+    bench.want(&[Feature::Inputs, Feature::Methods]);
+    for connection in 1..=2 {
+        let mut peer = bench.open();
+        peer.send(&connack(true));
+        assert_eq!(bench.work(), [Seen::Connected(true), Seen::SubscriptionRefused(Feature::Inputs)]);
+        assert_eq!(peer.receive(), subscribe(connection, METHODS.0, 0));
+        peer.send(&suback(connection, &[0]));
+        assert_eq!(bench.work(), [Seen::Ready]);
+        bench.want(&[Feature::Inputs, Feature::Methods]);
+        assert_eq!(bench.settle_down(), [], "it is told once");
+    }
+}

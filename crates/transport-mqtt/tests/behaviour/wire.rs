@@ -47,6 +47,11 @@ pub(crate) fn to_device(id: u16, bag: &str, payload: &[u8]) -> Vec<u8> {
     publish(0x32, &format!("devices/dev-1/messages/devicebound/{bag}"), Some(id), payload)
 }
 
+/// A QoS 1 message to an input of the module `mod-1`; the tail begins with the input's name.
+pub(crate) fn to_input(id: u16, tail: &str, payload: &[u8]) -> Vec<u8> {
+    publish(0x32, &format!("devices/dev-1/modules/mod-1/inputs/{tail}"), Some(id), payload)
+}
+
 pub(crate) fn publish(first: u8, topic: &str, id: Option<u16>, payload: &[u8]) -> Vec<u8> {
     let id = id.map(u16::to_be_bytes);
     packet(first, &[&text(topic)[..], id.as_ref().map_or(&[][..], |id| id), payload].concat())

@@ -27,6 +27,8 @@ pub(crate) fn a_message_dropped_unanswered_comes_again_after_a_reconnect(subject
     drop(program.receive());
     // If dropping it were an answer, the hub would have it now.
     program.round_trip();
+    // Where abandoning is an answer, it has come again already; that one's connection is about to be lost.
+    let _came_again_at_once = std::mem::take(&mut program.messages);
     reconnect(&bench, &mut program);
     let again = program.receive();
     assert_eq!((again.message_id(), again.payload().as_ref()), (Some("m1"), &b"m1"[..]));
@@ -35,7 +37,6 @@ pub(crate) fn a_message_dropped_unanswered_comes_again_after_a_reconnect(subject
     assert!(program.notices.is_empty(), "an abandoned message is no stale answer: {:?}", program.notices);
     let expected = [("m1".to_owned(), false), ("m1".to_owned(), true)];
     let mut sent = record::sent(&bench);
-    // Where abandoning is an answer, the message may have come again on the first connection too.
     sent.dedup();
     assert_eq!(sent, expected);
     program.finish();
@@ -69,7 +70,7 @@ pub(crate) fn messages_in_doubt_come_again_in_order_before_new_ones(subject: &dy
     let mut program = listening(&bench);
     send(&bench, ["m1", "m2", "m3"]);
     program.until("all are received", |program| program.messages.len() == 3);
-    program.messages.clear();
+    let _in_doubt = std::mem::take(&mut program.messages);
     program.round_trip();
     reconnect(&bench, &mut program);
     send(&bench, ["m4"]);

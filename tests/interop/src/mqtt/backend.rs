@@ -1,11 +1,12 @@
 //! The back end of a run: it does each of its parts as soon as the device has subscribed to it, in whatever order that is.
 //! So a step that a script leaves out holds up no other one.
 
-use iothub_emulator::{Activity, Device, Hub, MethodCall, MethodError, MethodResult, PendingMethod};
+use iothub_emulator::{Activity, FeedbackMode, Hub, MethodCall, MethodError, MethodResult, PendingMethod};
 
-use super::LIMIT;
-use super::record::{DESIRED_CHANGES, METHODS, messages_to};
+use super::record::{DESIRED_CHANGES, METHODS};
 use super::story::{Method, Story};
+use super::subject::Subject;
+use super::{LIMIT, routing};
 
 /// What the back end has yet to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ enum Part {
 #[derive(Debug)]
 pub(crate) struct BackEnd<'a> {
     hub: &'a Hub,
-    device: &'a Device,
+    subject: &'a Subject,
     story: &'a Story,
     to_do: Vec<Part>,
     calls: Vec<Result<PendingMethod, MethodError>>,
@@ -29,10 +30,10 @@ pub(crate) type Outcome = Option<Result<MethodResult, MethodError>>;
 
 impl<'a> BackEnd<'a> {
     /// Sets what is desired before the device connects.
-    pub(crate) fn new(hub: &'a Hub, device: &'a Device, story: &'a Story) -> Result<Self, String> {
-        hub.patch_desired(&device.id, story.desired.clone()).map_err(|error| error.to_string())?;
+    pub(crate) fn new(hub: &'a Hub, subject: &'a Subject, story: &'a Story) -> Result<Self, String> {
+        hub.patch_desired(subject.who(), story.desired.clone()).map_err(|error| error.to_string())?;
         let to_do = vec![Part::ChangeDesired, Part::CallMethods, Part::SendMessage];
-        Ok(Self { hub, device, story, to_do, calls: Vec::new() })
+        Ok(Self { hub, subject, story, to_do, calls: Vec::new() })
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -67,21 +68,28 @@ impl<'a> BackEnd<'a> {
         let wanted = match part {
             Part::ChangeDesired => DESIRED_CHANGES.to_owned(),
             Part::CallMethods => METHODS.to_owned(),
-            Part::SendMessage => messages_to(&self.device.id),
+            Part::SendMessage => self.subject.messages(),
         };
         let is_it = |entry: &Activity| matches!(entry, Activity::Subscribed { filter, .. } if *filter == wanted);
-        self.hub.activity(&self.device.id).iter().any(is_it)
+        self.hub.activity(self.subject.who()).iter().any(is_it)
     }
 
     fn act(&mut self, part: Part) -> Result<(), String> {
-        let (hub, id) = (self.hub, &self.device.id);
+        let (hub, who) = (self.hub, self.subject.who());
         match part {
-            Part::ChangeDesired => hub.patch_desired(id, self.story.change.clone()).map(drop),
+            Part::ChangeDesired => hub.patch_desired(who, self.story.change.clone()).map(drop),
             Part::CallMethods => {
-                self.calls = self.story.methods.iter().map(|method| hub.start_method(id, call(method))).collect();
+                self.calls = self.story.methods.iter().map(|method| hub.start_method(who, call(method))).collect();
                 Ok(())
             }
-            Part::SendMessage => hub.send_c2d(id, self.story.message.to_c2d()).map(drop),
+            Part::SendMessage => {
+                let message = self.story.message.to_c2d();
+                match who.module {
+                    None => hub.send_c2d(who.device, message.ack(FeedbackMode::Full)),
+                    Some(_) => hub.send_input(who, routing::COMMANDS, message.sender(routing::sender(self.subject))),
+                }
+                .map(drop)
+            }
         }
         .map_err(|error| format!("{part:?}: {error}"))
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use iothub_emulator::{C2dMessage, FeedbackMode};
+use iothub_emulator::C2dMessage;
 use serde_json::{Value, json};
 
 /// A message with every property that both SDKs can set and show.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) body: Vec<u8>,
     /// By the names of the scripts: `message_id`, `correlation_id`, `user_id`, `content_type`, `content_encoding`.
@@ -66,6 +66,8 @@ impl Sample {
             entries.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
         };
         let mut system = texts(value);
+        // The input stands beside the properties.
+        system.remove("input");
         let body = system.remove("body_hex").and_then(|hex| from_hex(&hex)).ok_or("a message without a body")?;
         let mut properties = texts(&value["properties"]);
         // The hub tells the device which feedback is wanted; the Node SDK counts it among the application's properties.
@@ -73,7 +75,15 @@ impl Sample {
         Ok(Self { body, system, properties })
     }
 
-    /// The same as the service sends it, with feedback asked for.
+    /// As it arrives at an input: with the names of who sent it.
+    pub(crate) fn with_sender(&self, device: &str, module: Option<&str>) -> Self {
+        let mut properties = self.properties.clone();
+        properties.insert("$.cdid".to_owned(), device.to_owned());
+        properties.extend(module.map(|module| ("$.cmid".to_owned(), module.to_owned())));
+        Self { body: self.body.clone(), system: self.system.clone(), properties }
+    }
+
+    /// The same as the service sends it.
     pub(crate) fn to_c2d(&self) -> C2dMessage {
         let system = |name: &str| self.system.get(name).cloned().unwrap_or_default();
         let message = C2dMessage::new(self.body.clone())
@@ -81,8 +91,7 @@ impl Sample {
             .correlation_id(system("correlation_id"))
             .user_id(system("user_id"))
             .content_type(system("content_type"))
-            .content_encoding(system("content_encoding"))
-            .ack(FeedbackMode::Full);
+            .content_encoding(system("content_encoding"));
         self.properties.iter().fold(message, |message, (name, value)| message.property(name, value.as_str()))
     }
 

@@ -1,16 +1,17 @@
 //! The two SDKs: how each is started, and how it shows itself to a hub. The versions are those of the lock files.
 
-use iothub_emulator::{Hub, TlsVersion};
+use iothub_emulator::{Hub, TlsVersion, Who};
 use serde_json::Value;
 
 use crate::process::{Lines, Process, command};
 
-/// One SDK with its script.
+/// One SDK with its scripts.
 #[derive(Debug)]
 pub(crate) struct Sdk {
     pub(crate) name: &'static str,
     program: String,
-    script: String,
+    device_script: String,
+    module_script: String,
     /// Whether it finds the hub's port in `GatewayHostName`; otherwise its script is told.
     port_in_gateway: bool,
     pub(crate) api_version: &'static str,
@@ -29,7 +30,8 @@ pub(crate) fn node() -> Sdk {
     Sdk {
         name: "node",
         program: "node".to_owned(),
-        script: here("node/device.js"),
+        device_script: here("node/device.js"),
+        module_script: here("node/module.js"),
         port_in_gateway: true,
         api_version: "2021-04-12",
         client_type: "azure-iot-device/1.18.4 (node ",
@@ -44,7 +46,8 @@ pub(crate) fn python() -> Sdk {
     Sdk {
         name: "python",
         program: here("python/.venv/bin/python"),
-        script: here("python/device.py"),
+        device_script: here("python/device.py"),
+        module_script: here("python/module.py"),
         port_in_gateway: false,
         api_version: "2019-10-01",
         client_type: "azure-iot-device-iothub-py/2.14.0(",
@@ -57,8 +60,15 @@ pub(crate) fn python() -> Sdk {
 }
 
 impl Sdk {
-    /// Starts its script with a connection string and a task, towards this hub.
-    pub(crate) fn start(&self, hub: &Hub, connection_string: &str, task: &Value) -> Result<Process, String> {
+    /// Starts its script for a device or module, with a connection string and a task, towards this hub.
+    pub(crate) fn start(
+        &self,
+        hub: &Hub,
+        who: Who<'_>,
+        connection_string: &str,
+        task: &Value,
+    ) -> Result<Process, String> {
+        let script = if who.module.is_some() { &self.module_script } else { &self.device_script };
         let port = hub.mqtt_address().port();
         let connection_string = if self.port_in_gateway {
             format!("{connection_string};GatewayHostName={}:{port}", hub.host_name())
@@ -67,7 +77,7 @@ impl Sdk {
         };
         let mut command = command(&self.program);
         command
-            .arg(&self.script)
+            .arg(script)
             .env("INTEROP_CONNECTION_STRING", connection_string)
             .env("INTEROP_PORT", port.to_string())
             .env("INTEROP_CA", hub.ca_pem())

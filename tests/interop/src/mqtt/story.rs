@@ -65,7 +65,7 @@ impl Story {
         }
     }
 
-    /// What the script is told of it.
+    /// What a device is told of it.
     pub(crate) fn task(&self) -> Value {
         let answer =
             |method: &Method| (method.name.to_owned(), json!({"status": method.status, "payload": method.response}));
@@ -73,7 +73,18 @@ impl Story {
             "telemetry": self.telemetry.iter().map(Sample::to_json).collect::<Vec<_>>(),
             "reported": self.reported,
             "methods": serde_json::Map::from_iter(self.methods.iter().map(answer)),
+            "receive": 1,
         })
+    }
+
+    /// What a module is told of it: each message has an output, and so many will arrive at its inputs.
+    pub(crate) fn module_task(&self, outputs: &[&str], receive: usize) -> Value {
+        let mut task = self.task();
+        for (index, output) in outputs.iter().enumerate() {
+            task["telemetry"][index]["output"] = json!(output);
+        }
+        task["receive"] = receive.into();
+        task
     }
 
     /// The back end has set what it desires.

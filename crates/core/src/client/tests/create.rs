@@ -26,6 +26,48 @@ fn wrinkle_5_a_modules_connection_string_does_not_make_a_device() {
 }
 
 #[test]
+fn wrinkle_5_a_devices_connection_string_does_not_make_a_module() {
+    let text = "HostName=h;DeviceId=d;SharedAccessKey=YQ==";
+    let error = ModuleClient::create_from_connection_string(text, &Fake::new()).unwrap_err();
+    assert!(matches!(error, CreateError::DeviceIdentity));
+}
+
+fn key() -> SharedAccessKey {
+    SharedAccessKey::from_base64(&Secret::new("c2VjcmV0")).unwrap()
+}
+
+#[test]
+fn parameters_make_the_client_that_a_connection_string_makes() {
+    let fake = Fake::new();
+    let token = |fake: &Fake| match fake.calls().remove(0) {
+        Call::Connect { token } => token.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    fake.client().do_work();
+    let by_text = token(&fake);
+    DeviceClient::create("hub.example", "dev-1", key(), &fake).unwrap().do_work();
+    assert_eq!(token(&fake), by_text);
+    ModuleClient::create("hub.example", "dev-1", "mod-1", key(), &fake).unwrap().do_work();
+    assert!(token(&fake).contains("sr=hub.example/devices/dev-1/modules/mod-1&"));
+}
+
+#[test]
+fn a_parameter_that_is_wrong_is_named() {
+    let fake = Fake::new();
+    let name = |outcome: Result<(), CreateError>| match outcome {
+        Err(CreateError::Parameter { name, .. }) => name,
+        other => panic!("{other:?}"),
+    };
+    let device = |host, id| DeviceClient::create(host, id, key(), &fake).map(drop);
+    assert_eq!(name(device("https://hub", "d")), "host name");
+    assert_eq!(name(device("hub.example", "")), "device id");
+    assert_eq!(name(device("hub.example", "a/b")), "device id");
+    assert_eq!(name(ModuleClient::create("hub.example", "d", "m#", key(), &fake).map(drop)), "module id");
+    let gateway = DeviceClient::builder_for("hub.example", "d", key()).gateway("gateway:0");
+    assert_eq!(name(gateway.build(&fake).map(drop)), "gateway");
+}
+
+#[test]
 fn a_certificate_is_needed_exactly_with_x509() {
     let error = error("HostName=h;DeviceId=d;x509=true");
     assert!(matches!(error, CreateError::Credential(CredentialError::CertificateMissing)));

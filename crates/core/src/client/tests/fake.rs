@@ -16,7 +16,11 @@ pub(super) const START: Duration = Duration::from_secs(1_700_000_000);
 /// What the engine asked of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Call {
-    Connect { token: Option<String> },
+    Connect {
+        token: Option<String>,
+    },
+    /// The certificate to show from now on; the text is its chain.
+    Certificate(Option<String>),
     Disconnect,
     Unregister,
     Subscribe(Vec<Feature>),
@@ -34,6 +38,8 @@ pub(super) struct Script {
     pub(super) now: Now,
     pub(super) calls: Vec<Call>,
     pub(super) events: VecDeque<TransportEvent>,
+    /// The output name and the diagnostic id of each message.
+    pub(super) marks: Vec<(Option<String>, Option<String>)>,
     /// Telemetry in flight at the most.
     pub(super) window: usize,
     pub(super) in_flight: usize,
@@ -70,6 +76,7 @@ impl Fake {
             now: Now { mono, wall: UNIX_EPOCH + START },
             calls: Vec::new(),
             events: VecDeque::new(),
+            marks: Vec::new(),
             window: usize::MAX,
             in_flight: 0,
             room_after_slice: 0,
@@ -119,8 +126,25 @@ impl Fake {
     }
 
     pub(super) fn delivers(&self, text: &str, key: u64) {
+        self.delivers_to(None, text, key);
+    }
+
+    pub(super) fn delivers_to(&self, input: Option<&str>, text: &str, key: u64) {
         let message = Message::new(text.to_owned()).with_message_id(text).unwrap();
-        self.happens(TransportEvent::Message { message, delivery: Delivery { generation: 1, key } });
+        let (input, delivery) = (input.map(str::to_owned), Delivery { generation: 1, key });
+        self.happens(TransportEvent::Message { message, input, delivery });
+    }
+
+    /// A module's client whose connection is ready.
+    pub(super) fn ready_module(&self) -> ModuleClient {
+        let text = "HostName=hub.example;DeviceId=dev-1;ModuleId=mod-1;SharedAccessKey=c2VjcmV0";
+        let mut client = ModuleClient::create_from_connection_string(text, self).unwrap();
+        self.connects();
+        client.do_work();
+        assert_eq!(client.connection_state(), ConnectionState::Ready);
+        while client.next_event().is_some() {}
+        self.calls();
+        client
     }
 
     /// The calls since the last look, without the slices.
@@ -176,7 +200,13 @@ impl Fake {
 impl Provider for Fake {
     fn transport(&self, _: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
         let capabilities = Capabilities {
-            features: &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods],
+            features: &[
+                Feature::CloudToDevice,
+                Feature::Twin,
+                Feature::DesiredProperties,
+                Feature::Methods,
+                Feature::Inputs,
+            ],
             dispositions: &[Disposition::Accept, Disposition::Abandon],
             ..Capabilities::new("fake")
         };
@@ -272,6 +302,8 @@ impl Transport for FakeTransport {
             Op::Telemetry(message) => {
                 script.in_flight += 1;
                 script.calls.push(Call::Telemetry(id, text(message.payload())));
+                let mark = |property| message.system(property).map(str::to_owned);
+                script.marks.push((mark(SystemProperty::OutputName), mark(SystemProperty::DiagnosticId)));
             }
             Op::Settle { delivery, .. } if script.stale_generation == Some(delivery.generation) => {
                 return Submit::Refused(OpError::Stale);
@@ -300,6 +332,15 @@ impl Transport for FakeTransport {
             TransportOption::KeepAlive(_) => Ok(()),
             other => Err(OptionError::NotOfTransport { option: other.name(), transport: "fake" }),
         }
+    }
+
+    fn set_certificate(&mut self, _: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        let chain = certificate.map(|certificate| certificate.chain_pem().to_owned());
+        if chain.as_deref() == Some("broken") {
+            return Err(CreateError::Certificate { what: "certificate", detail: "it is broken".into() });
+        }
+        self.fake.script().calls.push(Call::Certificate(chain));
+        Ok(())
     }
 
     fn do_work(&mut self, _: Now) {

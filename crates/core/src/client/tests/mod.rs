@@ -5,10 +5,13 @@ mod c2d;
 mod close;
 mod connection;
 mod create;
+mod credentials;
 mod fake;
 mod methods;
+mod modules;
 mod options;
 mod renewal;
+mod shared;
 mod telemetry;
 mod twin;
 

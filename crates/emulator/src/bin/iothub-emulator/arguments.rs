@@ -7,25 +7,31 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 A local Azure IoT Hub to develop and test against.
 
-Usage: iothub-emulator [--mqtt ADDR] [--amqp ADDR] [--host-name NAME]... [--ca FILE] [--seed FILE] [--verbose]
+Usage: iothub-emulator [--mqtt ADDR] [--amqp ADDR] [--host-name NAME]... [--gateway-name NAME]... [--ca FILE] [--seed FILE] [--verbose]
 
-  --mqtt ADDR        where to listen for MQTT over TLS [127.0.0.1:8883; port 0: a free one]
-  --amqp ADDR        where to listen for AMQP 1.0 over TLS [127.0.0.1:5671; port 0: a free one]
-  --host-name NAME   a name for the server certificate and for tokens; may be repeated, the first one is
-                     in connection strings [localhost; the C SDK needs a name with a dot]
-  --ca FILE          where to write the CA certificate (PEM) that clients have to trust
-  --seed FILE        JSON with settings and devices:
-                     {\"config\": {\"sas_grace\": 0, ..}, \"devices\": [{\"id\": \"d1\"}, {\"id\": \"d2\",
-                     \"primary_key\": \"<base64>\", \"secondary_key\": \"<base64>\", \"enabled\": true},
-                     {\"id\": \"d3\", \"thumbprint\": \"<SHA-256>\", \"secondary_thumbprint\": \"<SHA-256>\"}]}
-                     Settings have the names of the library's Config without 'with_', durations in seconds;
-                     flags win over them. Keys that are not given are made.
-  --verbose          log every connection
+  --mqtt ADDR          where to listen for MQTT over TLS [127.0.0.1:8883; port 0: a free one]
+  --amqp ADDR          where to listen for AMQP 1.0 over TLS [127.0.0.1:5671; port 0: a free one]
+  --host-name NAME     a name for the server certificate and for tokens; may be repeated, the first one is
+                       in connection strings [localhost; the C SDK needs a name with a dot]
+  --gateway-name NAME  a name for the server certificate only: what clients call GatewayHostName; may be repeated
+  --ca FILE            where to write the CA certificate (PEM) that clients have to trust
+  --seed FILE          JSON with settings, devices, their modules and twins:
+                       {\"config\": {\"sas_grace\": 0, ..}, \"devices\": [{\"id\": \"d1\"}, {\"id\": \"d2\",
+                       \"primary_key\": \"<base64>\", \"secondary_key\": \"<base64>\", \"enabled\": true,
+                       \"twin\": {\"tags\": {}, \"desired\": {}, \"reported\": {}}},
+                       {\"id\": \"d3\", \"thumbprint\": \"<SHA-256 or SHA-1>\", \"modules\": [{\"id\": \"m1\"}, ..]}]}
+                       A module has the fields of a device but \"enabled\" and \"modules\". Settings have the
+                       names of the library's Config without 'with_', durations in seconds; names and routes
+                       are lists: \"host_names\": [..], \"gateway_host_names\": [..],
+                       \"edge_routes\": {\"d1\": [\"FROM /messages/modules/m1/outputs/o INTO $upstream\"]}.
+                       Flags win over them. Keys that are not given are made.
+  --verbose            log every connection
   --help, --version
 
 When it is ready it prints one line of JSON on stdout, with its addresses and the connection strings of each
-device, of the service and of the event stream. These strings hold keys, and printing them is what the emulator is for: the keys are its own and
-protect nothing else. Never give it the key of a real hub. Logs go to stderr. SIGINT or SIGTERM ends it.
+device and module, of the service and of the event stream. These strings hold keys, and printing them is what the emulator is for: the keys are its
+own and protect nothing else. Never give it the key of a real hub. Logs go to stderr. SIGINT or SIGTERM ends
+it.
 ";
 
 /// What the program is asked to do.
@@ -41,6 +47,7 @@ pub(crate) struct Arguments {
     pub(crate) mqtt: Option<SocketAddr>,
     pub(crate) amqp: Option<SocketAddr>,
     pub(crate) host_names: Vec<String>,
+    pub(crate) gateway_names: Vec<String>,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) seed: Option<PathBuf>,
     pub(crate) verbose: bool,
@@ -56,7 +63,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(OsString::from(value))),
             _ => (text, None),
         };
-        let takes_value = matches!(flag, "--mqtt" | "--amqp" | "--host-name" | "--ca" | "--seed");
+        let takes_value = matches!(flag, "--mqtt" | "--amqp" | "--host-name" | "--gateway-name" | "--ca" | "--seed");
         if !takes_value && attached.is_some() {
             return Err(format!("{flag} takes no value"));
         }
@@ -84,8 +91,13 @@ impl Arguments {
             "--seed" => self.seed.replace(value.into()).is_some(),
             _ => {
                 let text = value.to_str().ok_or_else(|| format!("{flag}: the value is not UTF-8"))?;
-                if flag == "--host-name" {
-                    self.host_names.push(text.to_owned());
+                let names = match flag {
+                    "--host-name" => Some(&mut self.host_names),
+                    "--gateway-name" => Some(&mut self.gateway_names),
+                    _ => None,
+                };
+                if let Some(names) = names {
+                    names.push(text.to_owned());
                     return Ok(());
                 }
                 let address = text
@@ -113,17 +125,19 @@ mod tests {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
             amqp: Some(([127, 0, 0, 1], 1).into()),
             host_names: vec!["a.test".into(), "b.test".into()],
+            gateway_names: vec!["g.test".into()],
             ca: Some("ca.pem".into()),
             seed: None,
             verbose: true,
         };
         let flags = [
+            "--amqp=127.0.0.1:1",
             "--mqtt",
             "127.0.0.1:0",
-            "--amqp=127.0.0.1:1",
             "--host-name=a.test",
             "--host-name",
             "b.test",
+            "--gateway-name=g.test",
             "--ca=ca.pem",
             "--verbose",
         ];

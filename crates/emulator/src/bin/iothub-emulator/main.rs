@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use iothub_emulator::{Emulator, HubError, StartError};
+use serde_json::json;
 
 use arguments::{Arguments, Command};
 use seed::Seed;
@@ -58,10 +59,16 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => read_seed(path)?,
         None => Seed::default(),
     };
-    let config = seed.config(&arguments.host_names, arguments.mqtt, arguments.amqp);
+    let mut config = seed.config(&arguments.host_names, arguments.mqtt, arguments.amqp);
+    for name in &arguments.gateway_names {
+        config = config.with_gateway_host_name(name);
+    }
     let emulator = Emulator::start_with(config).map_err(|error| match error {
         StartError::Config { field: "host_names", .. } if !arguments.host_names.is_empty() => {
             Failure::usage(format!("--host-name: {error}"))
+        }
+        StartError::Config { field: "gateway_host_names", .. } if !arguments.gateway_names.is_empty() => {
+            Failure::usage(format!("--gateway-name: {error}"))
         }
         StartError::Config { .. } | StartError::Certificate(_) => Failure::usage(error),
         StartError::Listen { .. } => Failure::at_work(format!("{error} (--mqtt, --amqp)")),
@@ -100,9 +107,16 @@ fn ready_line(emulator: &Emulator, arguments: &Arguments) -> String {
     let devices: Vec<_> = emulator
         .devices()
         .iter()
-        .map(|device| serde_json::json!({ "id": device.id, "connection_string": device.connection_string }))
+        .map(|device| {
+            let modules: Vec<_> = emulator
+                .modules(&device.id)
+                .iter()
+                .map(|module| json!({ "id": module.module_id, "connection_string": module.connection_string }))
+                .collect();
+            json!({ "id": device.id, "connection_string": device.connection_string, "modules": modules })
+        })
         .collect();
-    let line = serde_json::json!({
+    let line = json!({
         "ready": true,
         "host_names": emulator.host_names(),
         "mqtt": emulator.mqtt_address().to_string(),

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Now, iso8601};
+use crate::hub::registry::Identity;
 use crate::record::TwinRecord;
 
 pub(crate) type Object = Map<String, Value>;
@@ -27,6 +28,13 @@ pub(crate) struct DesiredChange {
     pub(crate) version: u64,
     /// The changed members, `null` for removed ones, and `$version` (docs/hub-over-mqtt.md 4.4).
     pub(crate) patch: Object,
+}
+
+impl DesiredChange {
+    /// Its size by the rule for sections, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        rules::size_of_object(&self.patch)
+    }
 }
 
 /// A device's or module's twin.
@@ -111,6 +119,11 @@ impl Twin {
     /// Merges what a device reports and gives the new version. The error says what is wrong with it; then nothing has changed.
     pub(crate) fn report(&mut self, body: &[u8], arrays: bool, now: Now) -> Result<u64, String> {
         let patch = serde_json::from_slice(body).map_err(|error| format!("the patch is not JSON: {error}"))?;
+        self.patch_reported(patch, arrays, now)
+    }
+
+    /// Merges into the reported properties and gives their new version. The error says what is wrong with the patch; then nothing has changed.
+    pub(crate) fn patch_reported(&mut self, patch: Value, arrays: bool, now: Now) -> Result<u64, String> {
         let patch = rules::checked(patch, arrays)?;
         let merged = merge::merged(&self.reported.properties, &patch);
         rules::check_size(&self.reported.properties, &merged, MAX_PROPERTIES)?;
@@ -121,9 +134,10 @@ impl Twin {
         Ok(self.reported.version)
     }
 
-    pub(crate) fn record(&self, device: &str) -> TwinRecord {
+    pub(crate) fn record(&self, identity: &Identity) -> TwinRecord {
         TwinRecord {
-            device_id: device.to_owned(),
+            device_id: identity.device.clone(),
+            module_id: identity.module.clone(),
             etag: BASE64.encode(self.revision.to_be_bytes()),
             version: self.version,
             tags: Value::Object(self.tags.clone()),

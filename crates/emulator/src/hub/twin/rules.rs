@@ -88,7 +88,7 @@ fn integer_fits(number: &serde_json::Number) -> bool {
     }
 }
 
-fn size_of_object(object: &Object) -> usize {
+pub(super) fn size_of_object(object: &Object) -> usize {
     object.iter().map(|(key, value)| size_of_text(key) + size_of(value)).sum()
 }
 

@@ -27,7 +27,10 @@ fn a_patch_merges_and_null_removes_at_every_level() {
     let mut twin = twin();
     assert_eq!(report(&mut twin, r#"{"a":{"b":1,"c":[1,null]},"d":"x","n":null,"o":{"p":null}}"#), Ok(2));
     assert_eq!(report(&mut twin, r#"{"a":{"b":null,"e":true},"d":{"f":1.5}}"#), Ok(3));
-    assert_eq!(twin.record("d").reported, json!({"a": {"c": [1, null], "e": true}, "d": {"f": 1.5}, "o": {}}));
+    assert_eq!(
+        twin.record(&Identity::device("d")).reported,
+        json!({"a": {"c": [1, null], "e": true}, "d": {"f": 1.5}, "o": {}})
+    );
     assert_eq!(report(&mut twin, "{}"), Ok(4), "an empty patch is a change too");
 }
 
@@ -44,12 +47,12 @@ fn metadata_has_the_shape_of_the_properties_and_the_time_of_each_change() {
     expected["a"] = second.clone();
     expected["a"]["b"] = second;
     expected["a"]["c"] = first;
-    assert_eq!(twin.record("d").desired_metadata, expected);
+    assert_eq!(twin.record(&Identity::device("d")).desired_metadata, expected);
     report(&mut twin, r#"{"r":1}"#).unwrap();
     let stamp = json!({"$lastUpdated": "1970-01-01T00:00:01.000Z"});
     let mut expected = stamp.clone();
     expected["r"] = stamp;
-    assert_eq!(twin.record("d").reported_metadata, expected);
+    assert_eq!(twin.record(&Identity::device("d")).reported_metadata, expected);
 }
 
 #[test]
@@ -63,7 +66,10 @@ fn a_replacement_tells_the_device_the_difference() {
     assert_eq!(change.version, 3);
     let patch = json!({"gone": null, "deep": {"gone": null, "new": 3}, "kind": 7, "$version": 3});
     assert_eq!(Value::Object(change.patch), patch);
-    assert_eq!(twin.record("d").desired, json!({"keep": 1, "deep": {"keep": 1, "new": 3}, "kind": 7}));
+    assert_eq!(
+        twin.record(&Identity::device("d")).desired,
+        json!({"keep": 1, "deep": {"keep": 1, "new": 3}, "kind": 7})
+    );
 }
 
 #[test]
@@ -113,8 +119,8 @@ fn what_is_refused_changes_nothing() {
         let mut twin = twin();
         let problem = report(&mut twin, case);
         assert!(problem.is_err(), "{}", &case[..case.len().min(60)]);
-        assert_eq!(twin.record("d").reported_version, 1);
-        assert_eq!(twin.record("d").reported, json!({}));
+        assert_eq!(twin.record(&Identity::device("d")).reported_version, 1);
+        assert_eq!(twin.record(&Identity::device("d")).reported, json!({}));
     }
 }
 
@@ -163,11 +169,14 @@ fn a_device_sees_both_sections_with_their_versions_and_nothing_else() {
 #[test]
 fn the_etag_stands_for_tags_and_desired_properties_and_the_version_for_all() {
     let mut twin = twin();
-    let first = twin.record("d");
+    let first = twin.record(&Identity::device("d"));
     report(&mut twin, "{}").unwrap();
-    assert_eq!((twin.record("d").etag, twin.record("d").version), (first.etag.clone(), 2));
+    assert_eq!(
+        (twin.record(&Identity::device("d")).etag, twin.record(&Identity::device("d")).version),
+        (first.etag.clone(), 2)
+    );
     twin.patch_desired(json!({}), true, at(1)).unwrap();
-    assert_ne!(twin.record("d").etag, first.etag);
+    assert_ne!(twin.record(&Identity::device("d")).etag, first.etag);
 }
 
 #[test]

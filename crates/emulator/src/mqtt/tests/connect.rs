@@ -63,18 +63,22 @@ fn every_bad_credential_gets_5_and_only_the_hub_knows_why() {
         assert_eq!(answer, b"\x20\x02\x00\x05", "{user_name}");
         assert_eq!(head.closing(), Some(Close::Orderly));
         assert!(expected(world.refusal()), "{:?}", world.refusal());
-        assert!(world.hub.connected(&crate::hub::registry::Identity::device("d")).is_none());
+        assert!(world.hub.connected(d()).is_none());
     }
 }
 
 #[test]
-fn a_module_is_not_known_and_a_disabled_device_is_refused() {
+fn an_unknown_module_and_a_disabled_device_are_refused() {
     let mut world = World::new(Config::new());
     let token = crate::auth::sas::sign(KEY, "localhost/devices/d", 1_800_000_000);
     let mut head = world.peer();
     let module = connect_packet(0xc0, 60, "d/m", "localhost/d/m/?api-version=1", &token);
     assert_eq!(world.say(&mut head, &module), b"\x20\x02\x00\x05");
-    assert_eq!(*world.refusal(), RefusalReason::UnknownDevice);
+    let refused = world.hub.activity(&Identity::module("d", "m")).next();
+    assert!(
+        matches!(refused, Some(Activity::ConnectRefused { why: RefusalReason::UnknownDevice, .. })),
+        "on the module's record: {refused:?}"
+    );
     let now = world.now();
     world.hub.set_enabled("d", false, now).unwrap();
     let mut head = world.peer();
@@ -141,7 +145,7 @@ fn a_newer_connection_ends_the_older_one_whose_will_is_published() {
     assert!(world.poll(&mut first).is_empty());
     assert_eq!(first.closing(), Some(Close::Bare));
     assert_eq!(world.say(&mut second, PINGREQ), b"\xd0\x00");
-    let will = world.hub.telemetry("d").next().unwrap();
+    let will = world.hub.telemetry(d()).next().unwrap();
     assert_eq!(will.body, "gone");
     assert_eq!(will.property("iothub-MessageType"), Some(Some("Will")));
     assert_eq!(will.property("a"), Some(Some("b")));
@@ -155,7 +159,7 @@ fn a_will_is_published_unless_the_device_says_goodbye() {
         let connect = world.connect_packet(0xc4, 60, 3600);
         world.say(&mut head, &connect);
         world.say(&mut head, ends);
-        assert_eq!(world.hub.telemetry_count("d"), published);
+        assert_eq!(world.hub.telemetry_count(d()), published);
     }
 }
 

@@ -80,7 +80,7 @@ fn messages_in_flight_come_again_with_dup_after_a_reconnect() {
     let answer = world.say(&mut head, &connect);
     assert_eq!(answer[4], first[0] | 0x08);
     assert_eq!(answer[5..], first[1..]);
-    assert_eq!(world.hub.c2d_queue("d", world.clock.now())[0].delivery_count, 0);
+    assert_eq!(world.hub.queue(d(), world.clock.now())[0].delivery_count, 0);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_puback_completes_a_message_and_one_out_of_order_is_handled_as_configured() 
         world.poll(&mut head);
         // The first sequence number is 1, so its packet id is 2.
         world.say(&mut head, b"\x40\x02\x00\x03");
-        assert_eq!(world.hub.c2d_outcomes("d").count(), completed, "{reaction:?}");
+        assert_eq!(world.hub.outcomes(d()).count(), completed, "{reaction:?}");
         assert_eq!(head.closing().is_some(), closed, "{reaction:?}");
     }
 }
@@ -115,7 +115,7 @@ fn a_lock_that_ends_on_a_live_connection_redelivers_or_holds() {
         assert_eq!(!second.is_empty(), again, "{reaction:?}");
         assert!(!again || (second[0] == first[0] | 0x08 && second[1..] == first[1..]));
         world.say(&mut head, b"\x40\x02\x00\x02");
-        assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Completed, "{reaction:?}");
+        assert_eq!(world.hub.outcomes(d()).next().unwrap().result, C2dResult::Completed, "{reaction:?}");
     }
 }
 
@@ -126,7 +126,7 @@ fn at_qos_0_sending_completes() {
     world.say(&mut head, &subscribe(1, &[("devices/d/messages/devicebound/#", 0)]));
     world.send_c2d("m1");
     assert_eq!(world.poll(&mut head)[0], 0x30);
-    assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Completed);
+    assert_eq!(world.hub.outcomes(d()).next().unwrap().result, C2dResult::Completed);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn without_a_subscription_messages_wait_or_are_rejected_as_configured() {
     world.send_c2d("m1");
     let mut head = world.connected();
     world.say(&mut head, &subscribe(1, &[("devices/d/messages/devicebound/#", 1)]));
-    assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Rejected);
+    assert_eq!(world.hub.outcomes(d()).next().unwrap().result, C2dResult::Rejected);
 }
 
 #[test]
@@ -157,5 +157,5 @@ fn at_qos_0_a_message_that_was_sent_before_is_completed_unsent() {
     let connect = world.connect_packet(0xc2, 60, 3600);
     let bytes = [connect, subscribe(1, &[("devices/d/messages/devicebound/#", 0)])].concat();
     assert_eq!(world.say(&mut head, &bytes), b"\x20\x02\x00\x00\x90\x03\x00\x01\x00");
-    assert_eq!(world.hub.c2d_outcomes("d").next().unwrap().result, C2dResult::Completed);
+    assert_eq!(world.hub.outcomes(d()).next().unwrap().result, C2dResult::Completed);
 }

@@ -26,7 +26,7 @@ fn each_drop_point_fires_once_and_nothing_is_answered_beyond_it() {
         let seen = world.say(&mut head, &bytes);
         let behind_connack = if point == P::ConnectReceived { &seen[..] } else { &seen[4..] };
         assert_eq!(behind_connack, answer, "{point:?}");
-        assert_eq!(world.hub.telemetry_count("d"), stored, "{point:?}");
+        assert_eq!(world.hub.telemetry_count(d()), stored, "{point:?}");
         assert_eq!(head.closing(), Some(Close::Bare), "{point:?}");
         assert!(matches!(world.why(), DisconnectReason::Fault(_)), "{point:?}");
         assert_eq!(world.hub.faults.len(), 0, "{point:?}");
@@ -47,7 +47,7 @@ fn a_message_that_a_drop_kept_back_is_not_marked_as_sent() {
     world.connected();
     let dups: Vec<bool> = world
         .hub
-        .activity("d")
+        .activity(d())
         .filter_map(|activity| match activity {
             Activity::C2dSent { dup, .. } => Some(*dup),
             _ => None,
@@ -70,7 +70,7 @@ fn pubacks_can_be_dropped_delayed_and_reordered() {
     assert_eq!(head.timeout(world.now()), Some(Duration::from_secs(5)));
     world.pass(5);
     assert_eq!(world.poll(&mut head), b"\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x00\x03");
-    assert_eq!(world.hub.telemetry_count("d"), 9);
+    assert_eq!(world.hub.telemetry_count(d()), 9);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn answers_can_be_withheld_refused_or_forgotten() {
 #[test]
 fn a_fault_for_another_device_does_not_fire() {
     let mut world = World::new(Config::new());
-    world.hub.faults.push(Some("e".into()), Fault::WithholdConnack);
+    world.hub.faults.push(Some(Identity::device("e")), Fault::WithholdConnack);
     world.connected();
     assert_eq!(world.hub.faults.len(), 1);
 }

@@ -2,14 +2,13 @@
 
 use super::*;
 use crate::config::{DeliveryQos, MethodRid};
-use crate::hub::registry::Identity;
 use crate::method::{CallId, MethodCall, MethodError, MethodResult};
 
 const FILTER: &str = "$iothub/methods/POST/#";
 
 fn call(world: &mut World, call: MethodCall) -> Result<CallId, MethodError> {
     let now = world.now();
-    world.hub.start_method(&Identity::device("d"), call, now)
+    world.hub.start_method(d(), call, now)
 }
 
 fn subscribed(world: &mut World) -> Head {

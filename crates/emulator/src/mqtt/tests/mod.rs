@@ -8,6 +8,7 @@ mod publish;
 mod trouble;
 mod twin;
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use super::Head;
@@ -18,12 +19,18 @@ use crate::device::DeviceAuth;
 use crate::faults::{DropPoint, Fault};
 use crate::head::{Close, Head as _};
 use crate::hub::HubState;
+use crate::hub::registry::Identity;
 use crate::message::C2dMessage;
 use crate::record::C2dResult;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const PINGREQ: &[u8] = b"\xc0\x00";
 const DISCONNECT: &[u8] = b"\xe0\x00";
+
+fn d() -> &'static Identity {
+    static DEVICE: LazyLock<Identity> = LazyLock::new(|| Identity::device("d"));
+    &DEVICE
+}
 
 /// A hub with a device `d`, a clock that the test moves, and raw MQTT peers.
 struct World {
@@ -87,11 +94,11 @@ impl World {
     }
 
     fn last_activity(&self) -> &Activity {
-        self.hub.activity("d").last().unwrap()
+        self.hub.activity(d()).last().unwrap()
     }
 
     fn why(&self) -> &DisconnectReason {
-        let ends = self.hub.activity("d").filter_map(|activity| match activity {
+        let ends = self.hub.activity(d()).filter_map(|activity| match activity {
             Activity::Disconnected { why, .. } => Some(why),
             _ => None,
         });
@@ -99,7 +106,7 @@ impl World {
     }
 
     fn refusal(&self) -> &RefusalReason {
-        let refusals = self.hub.activity("d").filter_map(|activity| match activity {
+        let refusals = self.hub.activity(d()).filter_map(|activity| match activity {
             Activity::ConnectRefused { why, .. } => Some(why),
             _ => None,
         });

@@ -10,7 +10,7 @@ fn a_thousand_pipelined_messages_are_acknowledged_in_order_in_one_piece() {
     let expected: Vec<u8> =
         (1..=1000u16).flat_map(|id| [b"\x40\x02".to_vec(), id.to_be_bytes().to_vec()].concat()).collect();
     assert_eq!(world.say(&mut head, &bytes), expected);
-    assert_eq!(world.hub.telemetry_count("d"), 1000);
+    assert_eq!(world.hub.telemetry_count(d()), 1000);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn qos_2_an_oversize_message_and_an_unknown_topic_end_the_connection_without_pub
         let mut head = world.connected();
         assert!(world.say(&mut head, &bytes).is_empty());
         assert_eq!(*world.why(), expected);
-        assert_eq!(world.hub.telemetry_count("d"), 0);
+        assert_eq!(world.hub.telemetry_count(d()), 0);
     }
     let mut world = World::new(Config::new());
     let mut head = world.connected();
@@ -41,12 +41,12 @@ fn an_unknown_topic_may_be_dropped_or_stored_as_configured() {
     let mut world = World::new(Config::new().with_unknown_topic(UnknownTopic::DropAndAck));
     let mut head = world.connected();
     assert_eq!(world.say(&mut head, &bytes), b"\x40\x02\x00\x01");
-    assert_eq!(world.hub.telemetry_count("d"), 0);
+    assert_eq!(world.hub.telemetry_count(d()), 0);
 
     let mut world = World::new(Config::new().with_unknown_topic(UnknownTopic::LegacyUnmatched));
     let mut head = world.connected();
     assert_eq!(world.say(&mut head, &bytes), b"\x40\x02\x00\x01");
-    assert_eq!(world.hub.telemetry("d").next().unwrap().property("$PG.Subject"), Some(Some("other")));
+    assert_eq!(world.hub.telemetry(d()).next().unwrap().property("$PG.Subject"), Some(Some("other")));
     assert!(world.say(&mut head, &publish(0x32, "a/#", 2, b"x")).is_empty(), "a wildcard closes all the same");
 }
 
@@ -56,7 +56,7 @@ fn a_repeated_and_a_retained_message_are_stored_and_marked() {
     let mut head = world.connected();
     let bytes = [publish(0x32, EVENTS, 1, b"x"), publish(0x3b, EVENTS, 1, b"x")].concat();
     assert_eq!(world.say(&mut head, &bytes), b"\x40\x02\x00\x01\x40\x02\x00\x01");
-    let second = world.hub.telemetry("d").nth(1).unwrap();
+    let second = world.hub.telemetry(d()).nth(1).unwrap();
     assert_eq!(second.property("mqtt-dup"), Some(Some("true")));
     assert_eq!(second.property("mqtt-retain"), Some(Some("true")));
 }

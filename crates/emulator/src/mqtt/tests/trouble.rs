@@ -63,13 +63,13 @@ fn a_fault_of_the_connection_happens_at_once_or_to_the_next_one_behind_connack()
     ] {
         let mut world = World::new(Config::new());
         let mut head = world.connected();
-        world.hub.inject(Some("d".to_owned()), fault.clone());
+        world.hub.inject(Some(d().clone()), fault.clone());
         assert!(world.hub.take_woken().contains(&head.id()));
         assert!(world.say(&mut head, PINGREQ).is_empty(), "it comes before what the device says now");
         assert_eq!(head.closing(), Some(close), "{fault:?}");
         assert_eq!(*world.why(), DisconnectReason::Fault(fault.clone()));
 
-        world.hub.inject(Some("d".to_owned()), fault.clone());
+        world.hub.inject(Some(d().clone()), fault.clone());
         let mut head = world.connected();
         world.poll(&mut head);
         assert_eq!(head.closing(), Some(close), "{fault:?}");
@@ -86,7 +86,7 @@ fn half_open_the_hub_hears_and_says_nothing_until_it_gives_up() {
     world.hub.inject(None, Fault::KillTcp);
     assert!(world.say(&mut head, &[publish(0x32, EVENTS, 1, b"lost"), PINGREQ.to_vec()].concat()).is_empty());
     assert!(head.cut_off() && head.closing().is_none());
-    assert_eq!(world.hub.telemetry_count("d"), 0);
+    assert_eq!(world.hub.telemetry_count(d()), 0);
     world.pass(89);
     world.say(&mut head, PINGREQ);
     world.pass(1);
@@ -119,8 +119,8 @@ fn a_message_asks_for_a_fault_that_happens_after_its_delay_and_is_not_acknowledg
     world.pass(2);
     assert!(world.poll(&mut head).is_empty());
     assert_eq!(head.closing(), Some(Close::Reset));
-    assert_eq!(world.hub.telemetry_count("d"), 2);
-    let scheduled = world.hub.activity("d").find_map(|activity| match activity {
+    assert_eq!(world.hub.telemetry_count(d()), 2);
+    let scheduled = world.hub.activity(d()).find_map(|activity| match activity {
         Activity::FaultScheduled { at, due, reason, .. } => Some((due.duration_since(*at).unwrap(), reason.clone())),
         _ => None,
     });
@@ -153,7 +153,7 @@ fn a_fault_message_can_be_acknowledged_or_be_an_ordinary_one() {
     let mut world = World::new(Config::new());
     let mut head = world.connected();
     assert_eq!(world.say(&mut head, &asking("KillAmqpConnection", "0")), b"\x40\x02\x00\x09");
-    assert!(matches!(world.hub.activity("d").nth(1), Some(Activity::FaultIgnored { .. })));
+    assert!(matches!(world.hub.activity(d()).nth(1), Some(Activity::FaultIgnored { .. })));
 }
 
 #[test]

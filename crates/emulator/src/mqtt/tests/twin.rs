@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::DeliveryQos;
-use crate::hub::registry::Identity;
 
 const RES: &str = "$iothub/twin/res/#";
 const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/#";
@@ -26,7 +25,7 @@ fn subscribed(world: &mut World, qos: u8) -> Head {
 
 fn patch(world: &mut World, patch: Value) -> u64 {
     let now = world.now();
-    world.hub.patch_desired(&Identity::device("d"), patch, now).unwrap()
+    world.hub.patch_desired(d(), patch, now).unwrap()
 }
 
 fn json_of(body: &[u8]) -> Value {
@@ -60,7 +59,7 @@ fn without_a_subscription_a_request_is_executed_and_not_answered() {
     let mut world = World::new(Config::new());
     let mut head = world.connected();
     assert!(world.say(&mut head, &[get("a"), report("b", "{}")].concat()).is_empty());
-    assert_eq!(world.hub.twin(&Identity::device("d")).unwrap().record("d").reported_version, 2);
+    assert_eq!(world.hub.twin(d()).unwrap().record(d()).reported_version, 2);
     assert!(matches!(world.last_activity(), Activity::TwinReported { status: 204, answered: false, .. }));
 }
 
@@ -109,7 +108,7 @@ fn each_fault_of_a_reply_does_what_it_says() {
             .collect();
         assert_eq!(topics, expected, "{fault:?}");
         let executed = !matches!(fault, F::Status(_));
-        let version = world.hub.twin(&Identity::device("d")).unwrap().record("d").reported_version;
+        let version = world.hub.twin(d()).unwrap().record(d()).reported_version;
         assert_eq!(version, if executed { 2 } else { 1 }, "{fault:?}");
         assert_eq!(world.hub.faults.len(), 0);
     }

@@ -45,19 +45,23 @@ impl Authority {
         let mut params = CertificateParams::new(names).expect("good names");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         change(&mut params);
-        self.issue(&params)
+        self.issue(&params, KeyPair::generate().expect("a key"))
     }
 
     /// A device's certificate.
     pub(crate) fn client(&self, device: &str) -> Identity {
+        self.client_with(device, KeyPair::generate().expect("a key"))
+    }
+
+    /// A device's certificate for this key.
+    pub(crate) fn client_with(&self, device: &str, key: KeyPair) -> Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, device);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(&params)
+        self.issue(&params, key)
     }
 
-    fn issue(&self, params: &CertificateParams) -> Identity {
-        let key = KeyPair::generate().expect("a key");
+    fn issue(&self, params: &CertificateParams, key: KeyPair) -> Identity {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity { certificate: certificate.der().clone(), pem: certificate.pem(), key }
     }

@@ -155,3 +155,10 @@ pub(crate) fn send(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
 }
+
+/// Says `hello` to a server that does [`server::hello`], and reads its answer.
+pub(crate) fn greet(connector: &mut Connector) {
+    let mut stream = connect(connector).expect("a connection");
+    send(&mut stream, b"hello").expect("a way out");
+    assert_eq!(read_to_end(&mut stream).expect("an answer"), b"hub");
+}

@@ -1,10 +1,11 @@
 //! Servers for one connection each, on a thread, with blocking sockets.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection, StreamOwned};
 
 use super::GENEROUS;
 
@@ -45,6 +46,17 @@ pub(crate) fn tls<T: Send + 'static>(
     serve: impl FnOnce(Tls) -> T + Send + 'static,
 ) -> Server<T> {
     tcp(move |socket| serve(StreamOwned::new(ServerConnection::new(config).expect("a connection"), socket)))
+}
+
+/// Answers `hello` with `hub`, and says how the connection was made.
+pub(crate) fn hello(mut tls: Tls) -> (Option<ProtocolVersion>, Option<String>, usize) {
+    let mut buf = [0; 5];
+    tls.read_exact(&mut buf).expect("a greeting");
+    assert_eq!(&buf, b"hello");
+    tls.write_all(b"hub").expect("an answer");
+    tls.flush().expect("an answer");
+    let certificates = tls.conn.peer_certificates().map_or(0, <[_]>::len);
+    (tls.conn.protocol_version(), tls.conn.server_name().map(str::to_owned), certificates)
 }
 
 /// An address where nobody listens.

@@ -1,18 +1,20 @@
-//! The hub's record of one device, and the steps that have to be in it. Those of twin and methods are in `requests`.
+//! The hub's record of one device or module, and the steps that have to be in it. Those of twin and methods are in `requests`, those
+//! of what it receives in `received`.
 
+mod received;
 mod requests;
 
 use std::collections::BTreeMap;
 
 use iothub_emulator::{
-    Activity, C2dOutcome, C2dResult, ConnectionId, Device, DisconnectReason, Hub, PubackEffect, RefusalReason,
-    TelemetryRecord, TwinRecord,
+    Activity, C2dOutcome, ConnectionId, DisconnectReason, Hub, RefusalReason, TelemetryRecord, TwinRecord,
 };
 
 pub(crate) use requests::call_results;
 
 use super::sample::Sample;
 use super::sdk::Sdk;
+use super::subject::Subject;
 use crate::report::same;
 
 /// What a device subscribes to for the answers to its twin requests.
@@ -21,11 +23,6 @@ pub(crate) const TWIN_RESPONSES: &str = "$iothub/twin/res/#";
 pub(crate) const DESIRED_CHANGES: &str = "$iothub/twin/PATCH/properties/desired/#";
 /// What a device subscribes to for direct methods.
 pub(crate) const METHODS: &str = "$iothub/methods/POST/#";
-
-/// What a device subscribes to for its cloud-to-device messages.
-pub(crate) fn messages_to(device: &str) -> String {
-    format!("devices/{device}/messages/devicebound/#")
-}
 
 /// What the hub calls the system properties of a sample.
 const SYSTEM_NAMES: [(&str, &str); 5] = [
@@ -36,10 +33,10 @@ const SYSTEM_NAMES: [(&str, &str); 5] = [
     ("content_encoding", "content-encoding"),
 ];
 
-/// A copy of all that the hub knows of a device.
+/// A copy of all that the hub knows of a device or module.
 #[derive(Debug)]
 pub(crate) struct Record {
-    device: Device,
+    subject: Subject,
     activity: Vec<Activity>,
     telemetry: Vec<TelemetryRecord>,
     outcomes: Vec<C2dOutcome>,
@@ -48,14 +45,19 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn of(hub: &Hub, device: &Device) -> Self {
+    pub(crate) fn of(hub: &Hub, subject: &Subject) -> Self {
+        let who = subject.who();
+        let (outcomes, pending) = match who.module {
+            None => (hub.c2d_outcomes(who.device), hub.c2d_queue(who.device)),
+            Some(_) => (hub.input_outcomes(who), hub.input_queue(who)),
+        };
         Self {
-            device: device.clone(),
-            activity: hub.activity(&device.id),
-            telemetry: hub.telemetry(&device.id),
-            outcomes: hub.c2d_outcomes(&device.id),
-            pending: hub.c2d_queue(&device.id).len(),
-            twin: hub.twin(&device.id).ok(),
+            subject: subject.clone(),
+            activity: hub.activity(who),
+            telemetry: hub.telemetry(who),
+            outcomes,
+            pending: pending.len(),
+            twin: hub.twin(who).ok(),
         }
     }
 
@@ -83,7 +85,7 @@ impl Record {
     }
 
     /// What `f` takes of the entries of that connection.
-    fn all<T>(&self, f: impl Fn(&Activity) -> Option<T>) -> Result<Vec<T>, String> {
+    pub(crate) fn all<T>(&self, f: impl Fn(&Activity) -> Option<T>) -> Result<Vec<T>, String> {
         let connection = self.connection()?;
         Ok(self.activity.iter().filter(|entry| entry.connection() == connection).filter_map(f).collect())
     }
@@ -134,16 +136,29 @@ impl Record {
                 .into_iter()
                 .filter_map(|(ours, theirs)| Some((theirs.to_owned(), sample.system.get(ours)?.clone())))
                 .collect();
-            same("the system properties", &record.system, &expected)
+            // The output stands beside them.
+            let mut found = record.system.clone();
+            found.remove("iothub-outputname");
+            same("the system properties", &found, &expected)
         })
     }
 
+    /// The output that each message names; a device's messages name none.
+    pub(crate) fn outputs(&self, expected: &[&str]) -> Result<(), String> {
+        let found: Vec<_> = self.telemetry.iter().map(TelemetryRecord::output).collect();
+        same("the list of outputs", &found, &expected.iter().map(|output| Some(*output)).collect())
+    }
+
     pub(crate) fn stamps(&self) -> Result<(), String> {
+        let who = self.subject.who();
+        let scope = if who.module.is_some() { "module" } else { "device" };
+        let method = format!(r#"{{"scope":"{scope}","type":"sas","issuer":"iothub"}}"#);
         let expected = [
-            ("iothub-connection-device-id", self.device.id.as_str()),
-            ("iothub-connection-auth-generation-id", &self.device.generation_id),
-            ("iothub-connection-auth-method", r#"{"scope":"device","type":"sas","issuer":"iothub"}"#),
-            ("iothub-message-source", "Telemetry"),
+            ("iothub-connection-device-id", Some(who.device)),
+            ("iothub-connection-module-id", who.module),
+            ("iothub-connection-auth-generation-id", Some(&self.subject.generation_id)),
+            ("iothub-connection-auth-method", Some(&method)),
+            ("iothub-message-source", Some("Telemetry")),
         ];
         if self.telemetry.is_empty() {
             return Err("no telemetry is stored".to_owned());
@@ -151,7 +166,7 @@ impl Record {
         for record in &self.telemetry {
             let stamp = |name: &str| record.stamps.get(name).map(String::as_str);
             for (name, value) in expected {
-                same(name, &stamp(name), &Some(value))?;
+                same(name, &stamp(name), &value)?;
             }
             stamp("iothub-enqueuedtime").filter(|time| !time.is_empty()).ok_or("iothub-enqueuedtime is missing")?;
         }
@@ -182,42 +197,7 @@ impl Record {
     }
 
     pub(crate) fn subscribed_to_messages(&self) -> Result<(), String> {
-        self.subscribed(&messages_to(&self.device.id), 1)
-    }
-
-    /// Sent once, acknowledged by PUBACK, and gone from the queue.
-    pub(crate) fn completed(&self, message: &Sample) -> Result<(), String> {
-        let id = message.message_id();
-        let sent = self.find("cloud-to-device message sent", |entry| match entry {
-            Activity::C2dSent { message_id, packet_id, dup: false, .. } if message_id == id => *packet_id,
-            _ => None,
-        })?;
-        self.find(&format!("PUBACK from the device for packet {sent}"), |entry| match entry {
-            Activity::PubackReceived { packet_id, effect: PubackEffect::Completed, .. } if *packet_id == sent => {
-                Some(())
-            }
-            _ => None,
-        })?;
-        self.find("completed cloud-to-device message", |entry| match entry {
-            Activity::C2dAcked { message_id, .. } if message_id == id => Some(()),
-            _ => None,
-        })?;
-        let outcomes: Vec<_> =
-            self.outcomes.iter().map(|outcome| (outcome.message_id.as_str(), outcome.result)).collect();
-        same("the list of outcomes", &outcomes, &vec![(id, C2dResult::Completed)])?;
-        same("the number of messages still queued", &self.pending, &0)
-    }
-
-    /// The service asked for feedback, and reads that the device has the message.
-    pub(crate) fn reported(&self, hub: &Hub, message: &Sample) -> Result<(), String> {
-        hub.flush_feedback();
-        let all = hub.read_feedback();
-        let found: Vec<_> = all
-            .iter()
-            .filter(|entry| entry.device_id == self.device.id)
-            .map(|entry| (entry.original_message_id.as_str(), entry.status_code.as_str()))
-            .collect();
-        same("the feedback", &found, &vec![(message.message_id(), "Success")])
+        self.subscribed(&self.subject.messages(), 1)
     }
 
     pub(crate) fn disconnected(&self) -> Result<(), String> {

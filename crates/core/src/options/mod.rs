@@ -1,6 +1,10 @@
 //! Options that can be changed after creation: typed, or by the C SDK's name and a text.
 
+mod c_names;
+
 use std::time::Duration;
+
+pub use c_names::{C_OPTIONS, OptionVerdict};
 
 /// An option of the client.
 ///
@@ -10,7 +14,10 @@ use std::time::Duration;
 /// | `TokenLifetime` | `sas_token_lifetime` (s) | 5 s and up | 1 h | at the next token |
 /// | `RetryInterval` | `retry_interval_sec` (s) | 1 s and up | 1 s or 5 s, by policy | at the next failure |
 /// | `RetryMaxDelay` | `retry_max_delay_secs` (s) | the interval and up | 30 s | at the next failure |
+/// | `DiagnosticSampling` | `diag_sampling_percentage` (%) | 0 to 100 | 0, off | for messages sent afterwards |
 /// | `Transport` | see [`TransportOption`] | | | |
+///
+/// [`C_OPTIONS`] says of every option of the C SDK what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientOption {
@@ -22,6 +29,12 @@ pub enum ClientOption {
     RetryInterval(Duration),
     /// The longest delay of the retry policy.
     RetryMaxDelay(Duration),
+    /// Which part of the messages is marked for tracing through the hub: see
+    /// [`Message::with_diagnostics`](crate::Message::with_diagnostics).
+    DiagnosticSampling {
+        /// Of a hundred messages so many, evenly spread, the first one among them.
+        percent: u32,
+    },
     /// An option of the transport.
     Transport(TransportOption),
 }
@@ -32,6 +45,9 @@ pub enum ClientOption {
 /// |---|---|---|---|---|---|
 /// | `KeepAlive` | `keepalive` (s) | 1 s to 1177 s, whole | 240 s | at the next connection | MQTT |
 /// | `ConnectTimeout` | `connect_timeout` (s) | 100 ms to 10 min | 30 s | at the next connection | MQTT |
+/// | `TcpKeepAlive` | `tcp_keepalive` (0 or 1) | | the system's | at the next connection | MQTT |
+/// | `TcpKeepAliveTime` | `tcp_keepalive_time` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
+/// | `TcpKeepAliveInterval` | `tcp_keepalive_interval` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportOption {
@@ -39,6 +55,13 @@ pub enum TransportOption {
     KeepAlive(Duration),
     /// How long each stage of connecting may take.
     ConnectTimeout(Duration),
+    /// Whether the operating system probes an idle TCP connection. `KeepAlive` does that better: its probes reach the
+    /// hub through proxies too.
+    TcpKeepAlive(bool),
+    /// How long a TCP connection must be idle before the system probes it.
+    TcpKeepAliveTime(Duration),
+    /// How long the system waits between two probes.
+    TcpKeepAliveInterval(Duration),
 }
 
 impl TransportOption {
@@ -47,7 +70,16 @@ impl TransportOption {
         match self {
             Self::KeepAlive(_) => "keepalive",
             Self::ConnectTimeout(_) => "connect_timeout",
+            Self::TcpKeepAlive(_) => "tcp_keepalive",
+            Self::TcpKeepAliveTime(_) => "tcp_keepalive_time",
+            Self::TcpKeepAliveInterval(_) => "tcp_keepalive_interval",
         }
+    }
+}
+
+impl From<TransportOption> for ClientOption {
+    fn from(option: TransportOption) -> Self {
+        Self::Transport(option)
     }
 }
 
@@ -58,6 +90,22 @@ pub enum OptionError {
     /// No option has this name.
     #[error("there is no option {0:?}")]
     Unknown(String),
+    /// Something else does the option's job.
+    #[error("the option {option} is not set here; instead: {to}")]
+    Mapped {
+        /// Which option.
+        option: &'static str,
+        /// What does its job.
+        to: &'static str,
+    },
+    /// There is no such option here.
+    #[error("the option {option} is refused: {reason}")]
+    Refused {
+        /// Which option.
+        option: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// The text is not a value of the option.
     #[error("the option {option} takes {wanted}, {text:?} is none")]
     Text {
@@ -89,7 +137,8 @@ pub enum OptionError {
 }
 
 impl ClientOption {
-    /// Reads an option from the C SDK's name and a text: whole numbers in the unit that C uses.
+    /// Reads an option from the C SDK's name and a text: whole numbers in the unit that C uses. What became of each name
+    /// stands in [`C_OPTIONS`].
     ///
     /// ```
     /// use iothub_core::ClientOption;
@@ -104,10 +153,8 @@ impl ClientOption {
     ///
     /// [`OptionError`] names what is unknown or wrong; ranges are checked when the option is set.
     pub fn from_name(name: &str, text: &str) -> Result<Self, OptionError> {
-        let number = |option, wanted| {
-            let error = || OptionError::Text { option, wanted, text: text.to_owned() };
-            text.parse::<u32>().map(u64::from).map_err(|_| error())
-        };
+        let wrong = |option, wanted| OptionError::Text { option, wanted, text: text.to_owned() };
+        let number = |option, wanted| text.parse::<u32>().map(u64::from).map_err(|_| wrong(option, wanted));
         let seconds = |option| number(option, "a number of seconds").map(Duration::from_secs);
         Ok(match name {
             "messageTimeout" => match number("messageTimeout", "a number of milliseconds")? {
@@ -117,9 +164,27 @@ impl ClientOption {
             "sas_token_lifetime" | "sas_token_refresh_time" => Self::TokenLifetime(seconds("sas_token_lifetime")?),
             "retry_interval_sec" => Self::RetryInterval(seconds("retry_interval_sec")?),
             "retry_max_delay_secs" => Self::RetryMaxDelay(seconds("retry_max_delay_secs")?),
-            "keepalive" => Self::Transport(TransportOption::KeepAlive(seconds("keepalive")?)),
-            "connect_timeout" => Self::Transport(TransportOption::ConnectTimeout(seconds("connect_timeout")?)),
-            other => return Err(OptionError::Unknown(other.to_owned())),
+            "diag_sampling_percentage" => {
+                let percent = text.parse().map_err(|_| wrong("diag_sampling_percentage", "a number of per cent"))?;
+                Self::DiagnosticSampling { percent }
+            }
+            "keepalive" => TransportOption::KeepAlive(seconds("keepalive")?).into(),
+            "connect_timeout" => TransportOption::ConnectTimeout(seconds("connect_timeout")?).into(),
+            "tcp_keepalive" => match text {
+                "0" | "1" => TransportOption::TcpKeepAlive(text == "1").into(),
+                _ => return Err(wrong("tcp_keepalive", "0 or 1")),
+            },
+            "tcp_keepalive_time" => TransportOption::TcpKeepAliveTime(seconds("tcp_keepalive_time")?).into(),
+            "tcp_keepalive_interval" => {
+                TransportOption::TcpKeepAliveInterval(seconds("tcp_keepalive_interval")?).into()
+            }
+            other => {
+                return Err(match c_names::verdict(other) {
+                    Some((option, OptionVerdict::Mapped(to))) => OptionError::Mapped { option, to },
+                    Some((option, OptionVerdict::Refused(reason))) => OptionError::Refused { option, reason },
+                    _ => OptionError::Unknown(other.to_owned()),
+                });
+            }
         })
     }
 }

@@ -1,0 +1,119 @@
+//! What comes to a module's inputs, who hears of it, and how it is settled.
+
+use std::sync::mpsc::channel;
+
+use iothub_core::{Event, Feature, IncomingMessage, Module, Outbox};
+use iothub_emulator::Fault;
+
+use super::{MODULE, completed, edge, listening, send, until_completed};
+use crate::bench::DEVICE;
+use crate::subject::Subject;
+
+pub(crate) fn an_input_goes_to_its_own_callback_else_to_the_default_one(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = bench.start_module(MODULE);
+    let (tx, rx) = channel();
+    let hear = |name: &'static str| {
+        let tx = tx.clone();
+        move |message: IncomingMessage, _: &mut Outbox<Module>| {
+            let id = message.message_id().expect("it has an id").to_owned();
+            tx.send((name, id)).expect("the behaviour listens");
+            message.complete();
+        }
+    };
+    program.set_input_callback("a", hear("a")).expect("the transport has inputs");
+    program.set_message_callback(hear("default")).expect("the transport has inputs");
+    program.until_ready();
+    send(&bench, "a", ["m1"]);
+    send(&bench, "A", ["m2"]);
+    send(&bench, "b c%", ["m3"]);
+    until_completed(&mut program, &bench, &["m1", "m2", "m3"]);
+    let heard: Vec<_> = rx.try_iter().collect();
+    assert_eq!(heard, [("a", "m1".to_owned()), ("default", "m2".to_owned()), ("default", "m3".to_owned())]);
+    program.finish();
+}
+
+pub(crate) fn an_input_without_a_callback_is_an_event_or_left_to_the_hub(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = bench.start_module(MODULE);
+    program.set_input_callback("a", |message, _| message.complete()).expect("the transport has inputs");
+    program.until_ready();
+    send(&bench, "b", ["left"]);
+    program.until("the message has arrived", |program| program.stats().received == 1);
+    program.round_trip();
+    assert_eq!((program.stats().unwanted, program.messages.len()), (1, 0));
+    assert_eq!((completed(&bench, MODULE).len(), bench.input_queue((DEVICE, MODULE)).len()), (0, 1));
+
+    program.subscribe(Feature::Inputs).expect("the transport has inputs");
+    send(&bench, "b", ["heard"]);
+    let message = program.receive();
+    assert_eq!((message.input_name(), message.message_id()), (Some("b"), Some("heard")));
+    message.complete();
+    program.finish();
+}
+
+pub(crate) fn messages_to_several_inputs_are_received_in_the_order_of_sending(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = listening(&bench, MODULE);
+    let inputs = ["a", "b", "a", "c", "b"];
+    for (n, input) in inputs.iter().enumerate() {
+        send(&bench, input, [format!("m{n}").as_str()]);
+    }
+    for (n, input) in inputs.iter().enumerate() {
+        let message = program.receive();
+        assert_eq!((message.input_name(), message.message_id()), (Some(*input), Some(format!("m{n}").as_str())));
+        message.complete();
+    }
+    until_completed(&mut program, &bench, &["m0", "m1", "m2", "m3", "m4"]);
+    program.finish();
+}
+
+pub(crate) fn an_input_is_completed_later_from_another_thread(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = listening(&bench, MODULE);
+    send(&bench, "in", ["m1"]);
+    let message = program.receive();
+    program.round_trip();
+    assert!(completed(&bench, MODULE).is_empty(), "nobody has answered yet");
+    std::thread::scope(|scope| {
+        scope.spawn(move || message.complete());
+        until_completed(&mut program, &bench, &["m1"]);
+    });
+    program.finish();
+}
+
+pub(crate) fn an_undecided_input_comes_again_after_a_reconnect_and_its_old_answer_is_stale(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = listening(&bench, MODULE);
+    send(&bench, "in", ["m1"]);
+    let old = program.receive();
+    if !bench.can_inject_for((DEVICE, MODULE), Fault::OrderlyClose) {
+        return;
+    }
+    let new = program.receive();
+    assert_eq!((new.input_name(), new.message_id()), (Some("in"), Some("m1")));
+    old.complete();
+    program.until("the old answer is told to be stale", |program| {
+        program.notices.iter().any(|notice| matches!(notice, Event::StaleSettlement { .. }))
+    });
+    program.round_trip();
+    assert!(completed(&bench, MODULE).is_empty(), "the stale answer was put on the wire");
+    new.complete();
+    until_completed(&mut program, &bench, &["m1"]);
+    program.finish();
+}
+
+pub(crate) fn inputs_wait_while_the_module_is_away(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    let mut program = listening(&bench, MODULE);
+    program.close();
+    send(&bench, "in", ["m1", "m2"]);
+    let mut program = listening(&bench, MODULE);
+    for id in ["m1", "m2"] {
+        let message = program.receive();
+        assert_eq!(message.message_id(), Some(id));
+        message.complete();
+    }
+    until_completed(&mut program, &bench, &["m1", "m2"]);
+    program.finish();
+}
