@@ -1,6 +1,6 @@
 //! Error conditions by their names on the wire (docs/hub-over-amqp.md 5).
 
-use fe2o3_amqp_types::definitions::{Error, ErrorCondition};
+use fe2o3_amqp_types::definitions::{Error, ErrorCondition, Fields};
 use serde_amqp::primitives::Symbol;
 
 pub(super) const UNAUTHORIZED: &str = "amqp:unauthorized-access";
@@ -26,5 +26,6 @@ pub(super) const LOCK_LOST: &str = "com.microsoft:message-lock-lost";
 
 /// An error to be sent.
 pub(super) fn error(condition: &str, description: impl Into<String>) -> Error {
-    Error::new(ErrorCondition::Custom(Symbol::from(condition)), Some(description.into()), None)
+    // The real hub always has some info, and Microsoft's newer SDKs for Python count on the field.
+    Error::new(ErrorCondition::Custom(Symbol::from(condition)), Some(description.into()), Some(Fields::new()))
 }

@@ -109,7 +109,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<(T, Bytes), Stri
 
 /// A frame with a performative or a SASL body, and a transfer's payload behind it.
 pub(super) fn write(layer: Layer, channel: u16, body: &impl Serialize, payload: &[u8]) -> Vec<u8> {
-    let body = encode(body);
+    let body = whole(encode(body));
     let size = HEADER + body.len() + payload.len();
     let mut frame = Vec::with_capacity(size);
     // No frame of the hub is near 4 GiB.
@@ -128,7 +128,50 @@ pub(super) fn empty() -> Vec<u8> {
 
 /// How many bytes a transfer's frame has besides its payload.
 pub(super) fn overhead(transfer: &Performative) -> usize {
-    HEADER + encode(transfer).len()
+    HEADER + whole(encode(transfer)).len()
+}
+
+/// How many fields the lists of performatives and of SASL have, by their descriptors.
+fn fields_of(code: u8) -> usize {
+    match code {
+        0x10 => 10,
+        0x11 => 8,
+        0x12 => 14,
+        0x13 | 0x14 => 11,
+        0x15 => 6,
+        0x16 => 3,
+        0x44 => 2,
+        _ => 1,
+    }
+}
+
+/// The list with all its fields, null where the encoder has left them out: the real hub writes them, and Microsoft's newer SDKs for Python count on it
+/// (docs/hub-over-amqp.md 1).
+fn whole(encoded: Vec<u8>) -> Vec<u8> {
+    let [0, 0x53, code, constructor, rest @ ..] = &encoded[..] else { return encoded };
+    let large = |bytes: &[u8]| bytes.first_chunk().map_or(0, |count| u32::from_be_bytes(*count) as usize);
+    let (count, inside) = match (constructor, rest) {
+        (0x45, _) => (0, rest),
+        (0xc0, [_size, count, inside @ ..]) => (usize::from(*count), inside),
+        (0xd0, [_, _, _, _, inside @ ..]) => (large(inside), inside.get(4..).unwrap_or_default()),
+        _ => return encoded,
+    };
+    let count_wanted = fields_of(*code).max(count);
+    let mut fields = inside.to_vec();
+    fields.resize(inside.len() + count_wanted - count, 0x40);
+    let mut list = vec![0, 0x53, *code];
+    match (u8::try_from(fields.len() + 1), u8::try_from(count_wanted)) {
+        (Ok(size), Ok(count)) => list.extend_from_slice(&[0xc0, size, count]),
+        _ => {
+            // No list of the hub is near 4 GiB.
+            let size = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
+            list.push(0xd0);
+            list.extend_from_slice(&size.to_be_bytes());
+            list.extend_from_slice(&u32::try_from(count_wanted).unwrap_or(u32::MAX).to_be_bytes());
+        }
+    }
+    list.append(&mut fields);
+    list
 }
 
 /// An encoded value.
@@ -182,6 +225,18 @@ mod tests {
             decoder.next().unwrap();
             assert!(decoder.next().unwrap_err().contains(part), "{bytes:02x?}");
         }
+    }
+
+    #[test]
+    fn lists_are_written_with_all_their_fields() {
+        assert_eq!(whole(b"\x00\x53\x17\x45".to_vec()), b"\x00\x53\x17\xc0\x02\x01\x40");
+        assert_eq!(whole(b"\x00\x53\x16\xc0\x02\x01\x43".to_vec()), b"\x00\x53\x16\xc0\x04\x03\x43\x40\x40");
+        let long =
+            [&b"\x00\x53\x10\xd0\x00\x00\x01\x06\x00\x00\x00\x01\xb1\x00\x00\x00\xfd"[..], &[b'x'; 0xfd]].concat();
+        let padded = whole(long.clone());
+        assert_eq!(padded[..12], *b"\x00\x53\x10\xd0\x00\x00\x01\x0f\x00\x00\x00\x0a");
+        assert_eq!(padded[12..], [&long[12..], &[0x40; 9]].concat());
+        assert!(scan::value(&padded).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::activity::{RefusalReason, TlsVersion};
 use crate::config::Config;
-use crate::device::DeviceAuth;
+use crate::device::{DeviceAuth, SecretKey};
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::policy::{self, Rights};
@@ -141,7 +141,8 @@ pub(crate) fn authenticate_policy(
     if !config.host_names.iter().any(|known| known.eq_ignore_ascii_case(host)) {
         return Err(RefusalReason::TokenAudience { audience: token.audience() });
     }
-    if !config.policy_keys.get(name).is_some_and(|key| token.is_signed_with(key.expose())) {
+    let signs = |key: &SecretKey| token.is_signed_with(key.expose()) || token.is_signed_with_text(key.expose());
+    if !config.policy_keys.get(name).is_some_and(signs) {
         return Err(RefusalReason::TokenSignature);
     }
     check_expiry(token.expiry(), config.clock_skew, now)?;

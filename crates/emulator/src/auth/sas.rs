@@ -101,6 +101,15 @@ impl<'a> Token<'a> {
 
     /// Whether this base64 key made the signature.
     pub(crate) fn is_signed_with(&self, key: &str) -> bool {
+        BASE64.decode(key).is_ok_and(|key| self.is_signed_with_bytes(&key))
+    }
+
+    /// Whether the key's text did, not decoded: how clients of the event stream sign (docs/hub-over-amqp.md 4).
+    pub(crate) fn is_signed_with_text(&self, key: &str) -> bool {
+        self.is_signed_with_bytes(key.as_bytes())
+    }
+
+    fn is_signed_with_bytes(&self, key: &[u8]) -> bool {
         mac(key, self.raw_resource, self.raw_expiry).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 }
@@ -124,15 +133,15 @@ pub(crate) fn valid_for(lifetime: Duration, key: &SecretKey, resource: &str, clo
 pub(crate) fn sign(key: &str, resource: &str, expiry: u64) -> String {
     let resource = escape(resource);
     let expiry = expiry.to_string();
-    let Some(mac) = mac(key, &resource, &expiry) else { return String::new() };
+    let key = BASE64.decode(key).ok();
+    let Some(mac) = key.and_then(|key| mac(&key, &resource, &expiry)) else { return String::new() };
     let signature = BASE64.encode(mac.finalize().into_bytes());
     let signature = escape(&signature);
     format!("{PREFIX}sr={resource}&sig={signature}&se={expiry}")
 }
 
-fn mac(key: &str, resource: &str, expiry: &str) -> Option<Hmac<Sha256>> {
-    let key = BASE64.decode(key).ok()?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+fn mac(key: &[u8], resource: &str, expiry: &str) -> Option<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     for part in [resource, "\n", expiry] {
         mac.update(part.as_bytes());
     }
