@@ -16,6 +16,10 @@ function tell(value) {
   process.stdout.write(JSON.stringify(value) + '\n');
 }
 
+function promised(call) {
+  return new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value))));
+}
+
 async function main() {
   const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING);
   try {
@@ -26,7 +30,7 @@ async function main() {
   }
 
   const records = [];
-  const receiver = (await client.getFeedbackReceiver()).receiver || (await client.getFeedbackReceiver());
+  const receiver = await promised((done) => client.getFeedbackReceiver(done));
   const all = new Promise((resolve) => {
     receiver.on('message', (message) => {
       const batch = JSON.parse(message.getData ? message.getData() : message.data);

@@ -4,7 +4,8 @@ From the environment:
   INTEROP_CONNECTION_STRING  of the event stream; its host is a loopback address of the run's own
   INTEROP_CA                 the file with the root certificate of the hub
   INTEROP_COUNT              how many messages are stored
-  INTEROP_SINCE              milliseconds since 1970: half of the messages are later
+  INTEROP_SINCE              milliseconds since 1970
+  INTEROP_LATER              how many of the messages are later than that
 On standard output, one JSON value a line.
 """
 
@@ -33,11 +34,14 @@ def shown(event):
     return {
         "body": event.body_as_str(),
         "properties": properties,
-        "device": text(system.get(b"iothub-connection-device-id", system.get("iothub-connection-device-id"))),
-        "message_id": text(system.get(b"message-id", system.get("message-id", event.message_id))),
+        "device": text(system.get("iothub-connection-device-id")),
+        "module": text(system.get("iothub-connection-module-id")),
+        "auth_method": text(system.get("iothub-connection-auth-method")),
+        "message_id": event.message_id,
         "content_type": text(event.content_type),
         "sequence": event.sequence_number,
         "offset": event.offset,
+        "enqueued": round(event.enqueued_time.timestamp() * 1000),
     }
 
 
@@ -77,7 +81,7 @@ def main():
     everything = read("$Default", count, starting_position="-1")
     tell({"by_offset": everything})
     tell({"by_offset_in_second": read("second", count, starting_position="-1")})
-    tell({"by_time": read("$Default", count // 2, starting_position=since)})
+    tell({"by_time": read("$Default", int(os.environ["INTEROP_LATER"]), starting_position=since)})
     return 0
 
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test runner tells its results on the terminal")]
 
+mod amqp;
 mod mosquitto;
 mod mqtt;
 mod process;
@@ -18,9 +19,12 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     let (name, outcome) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["mqtt"] => ("interop-mqtt", mqtt::run(&mut report)),
+        ["amqp"] => ("interop-amqp", amqp::run(&mut report)),
         ["mosquitto"] => ("interop-mosquitto", mosquitto::run(&mut report)),
         _ => {
-            println!("usage: iothub-interop mqtt | mosquitto   (tests/interop/run installs what they need first)");
+            println!(
+                "usage: iothub-interop mqtt | amqp | mosquitto   (tests/interop/run installs what they need first)"
+            );
             return ExitCode::from(2);
         }
     };

@@ -102,7 +102,9 @@ impl Reader {
     }
 
     fn wants(&self, record: &TelemetryRecord) -> bool {
-        self.since.is_none_or(|(moment, at_it)| record.enqueued > moment || at_it && record.enqueued == moment)
+        // Moments of the stream are whole milliseconds.
+        let enqueued = message::time_of(&message::timestamp_of(record.enqueued));
+        self.since.is_none_or(|(moment, at_it)| enqueued > moment || at_it && enqueued == moment)
     }
 }
 
