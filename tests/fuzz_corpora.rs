@@ -49,3 +49,8 @@ fn connection_strings_are_taken_whole_and_show_no_secret() {
 fn the_emulator_stands_whatever_a_device_says() {
     run_all("emulator_mqtt", targets::emulator_mqtt::run);
 }
+
+#[test]
+fn the_emulator_stands_whatever_an_amqp_client_says() {
+    run_all("emulator_amqp", targets::emulator_amqp::run);
+}
