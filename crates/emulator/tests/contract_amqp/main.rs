@@ -14,6 +14,8 @@ mod faults;
 mod links;
 mod list;
 mod methods;
+mod modules;
+mod replay;
 mod sasl;
 mod service;
 mod support;

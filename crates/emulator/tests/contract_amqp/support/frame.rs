@@ -293,6 +293,8 @@ impl Message {
             bytes = rest;
             let V::Described(code, value) = section else { panic!("{section:?} is no section") };
             match (*code, *value) {
+                // A header, which only SDKs write.
+                (V::Ulong(0x70), V::List(_)) => {}
                 (V::Ulong(0x72), V::Map(pairs)) => message.annotations = pairs,
                 (V::Ulong(0x73), V::List(fields)) => {
                     message.properties = fields.into_iter().enumerate().filter(|(_, v)| *v != V::Null).collect();

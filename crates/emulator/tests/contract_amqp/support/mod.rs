@@ -130,6 +130,11 @@ impl Peer {
         (self.received.len() >= 8).then(|| self.received.drain(..8).collect())
     }
 
+    /// SASL is over: a header comes next.
+    pub(crate) fn expect_header(&mut self) {
+        self.header_expected = true;
+    }
+
     /// The next frame, if there is one. Empty frames count.
     pub(crate) fn heard(&mut self) -> Option<Frame> {
         self.listen();
