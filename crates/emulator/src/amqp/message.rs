@@ -1,5 +1,5 @@
 //! Messages: sections to values and values to sections. Sections may come in any order: the C SDK's batches do not keep the specified one
-//! (docs/hub-over-amqp.md 2).
+//! (docs/hub-over-amqp.md 3).
 
 use bytes::Bytes;
 use fe2o3_amqp_types::messaging::annotations::OwnedKey;
@@ -10,7 +10,7 @@ use serde_amqp::primitives::{Symbol, Timestamp, Uuid};
 
 use crate::amqp::{frame, scan};
 
-/// The message format of a batch: each data section is a whole message (docs/hub-over-amqp.md 2).
+/// The message format of a batch: each data section is a whole message (docs/hub-over-amqp.md 3).
 pub(super) const BATCH: u32 = 0x8001_3700;
 
 /// A message as it came.

@@ -1,4 +1,4 @@
-//! Messages from devices and modules: plain and batched, into the shape in which the hub stores them (docs/hub-over-amqp.md 2; E25-E29).
+//! Messages from devices and modules: plain and batched, into the shape in which the hub stores them (docs/hub-over-amqp.md 3; E25-E29).
 
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::Error;

@@ -1,4 +1,4 @@
-//! Transfers in: parts are put together, credit is kept, and the outcome goes out (docs/hub-over-amqp.md 2; E8, E21, E29).
+//! Transfers in: parts are put together, credit is kept, and the outcome goes out (docs/hub-over-amqp.md 3; E8, E21, E29).
 
 use bytes::{Bytes, BytesMut};
 use fe2o3_amqp_types::definitions::{Error, Handle, Role};
