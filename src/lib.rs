@@ -40,15 +40,20 @@
 //! - [`Event`] is everything that happens and no callback was set for.
 //! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
 //!   again.
+//! - [`ModuleClient`] is the client of a module. On IoT Edge it is created from its environment, with `Https`.
 //! - `Mqtt` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
 //!
 //! # Cargo features
 //!
 //! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883.
+//! - `https`: HTTPS beside the transport. Modules on IoT Edge need it, to be created from their environment and to call
+//!   methods.
 
 mod protocol;
 
 pub use iothub_core::*;
+#[cfg(feature = "https")]
+pub use iothub_https::Https;
 pub use iothub_net::{Resolve, SystemPlatform};
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;

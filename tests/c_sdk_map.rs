@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use iothub_client::{
-    ClientOption, DeviceClient, Endpoint, IncomingMessage, MethodRequest, ModuleClient, Provider, Registration,
-    RetryPolicy, SharedAccessKey, SharedTransport, Transport,
+    ClientOption, DeviceClient, Endpoint, HttpProvider, IncomingMessage, MethodInvocation, MethodRequest, ModuleClient,
+    Provider, Registration, ReportedProperties, RetryPolicy, SharedAccessKey, SharedTransport, Transport,
+    TwinProperties, TwinProperty, TwinUpdate,
 };
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -75,7 +76,17 @@ const LATER_OF_DEVICES: &[&str] = &[
     "AzureStorageNotifyBlobUploadCompletion",
     "AzureStorageDestroyClient",
 ];
-const LATER_OF_MODULES: &[&str] = &[];
+const LATER_OF_MODULES: &[&str] = &["CreateFromEnvironment", "DeviceMethodInvoke", "ModuleMethodInvoke"];
+const PROPERTIES: &[&str] = &[
+    "Serializer_CreateReported",
+    "Serializer_CreateWritableResponse",
+    "Serializer_Destroy",
+    "Deserializer_Create",
+    "Deserializer_GetVersion",
+    "Deserializer_GetNext",
+    "Deserializer_Destroy",
+    "DeserializerProperty_Destroy",
+];
 const TRANSPORT: &[&str] = &[
     "Create",
     "Destroy",
@@ -113,6 +124,7 @@ fn c_names() -> BTreeSet<String> {
         .chain(of("IoTHubModuleClient_LL_", LATER_OF_BOTH))
         .chain(of("IoTHubDeviceClient_LL_", LATER_OF_DEVICES))
         .chain(of("IoTHubModuleClient_LL_", LATER_OF_MODULES))
+        .chain(of("IoTHubClient_Properties_", PROPERTIES))
         .chain(of("IoTHubTransport_", TRANSPORT))
         .chain(of("IoTHub_", &["Init", "Deinit"]))
         .collect()
@@ -176,14 +188,35 @@ macro_rules! functions {
     };
 }
 
+/// For a proof; it is never called.
+fn received<'a>() -> &'a TwinProperty<'a> {
+    unreachable!("proofs are compiled, not run")
+}
+
 /// The Rust items that exist.
 fn rust_items() -> BTreeSet<String> {
     type DynTransport = dyn Transport;
     type DynProvider = dyn Provider;
+    #[expect(dead_code, reason = "proofs are compiled, not run")]
+    fn from_environment(provider: &dyn Provider, https: impl HttpProvider + 'static) {
+        let _ = ModuleClient::create_from_environment(provider, https);
+    }
     let _ = |key: SharedAccessKey, provider: &dyn Provider| DeviceClient::create("hub", "device", key, provider);
     let _ = |shared: SharedTransport| SharedTransport::create(Endpoint::new("hub"), shared);
     let _ = |registration: Registration| registration.product_info;
-    let by_hand = ["DeviceClient::create", "SharedTransport::create", "SharedTransport", "Registration", "Transport"];
+    let _ = |properties: TwinProperties<'_>| (properties.version(), properties.iter().count());
+    let by_hand = [
+        "DeviceClient::create",
+        "ModuleClient::create_from_environment",
+        "SharedTransport::create",
+        "SharedTransport",
+        "Registration",
+        "Transport",
+        "ReportedProperties",
+        "TwinProperties",
+        "TwinProperties::version",
+        "TwinProperties::iter",
+    ];
     let functions = functions! {
         DeviceClient::create_from_connection_string;
         DeviceClient::builder;
@@ -229,9 +262,14 @@ fn rust_items() -> BTreeSet<String> {
         ModuleClient.get_twin(|_, _| ());
         ModuleClient.send_reported_state("{}");
         ModuleClient.set_method_callback(|_, _| ());
+        ModuleClient.invoke_device_method("device", MethodInvocation::new("method"), |_, _| ());
+        ModuleClient.invoke_module_method("device", "module", MethodInvocation::new("method"), |_, _| ());
         IncomingMessage.complete();
         MethodRequest.respond(200, "{}");
         MethodRequest.command();
+        ReportedProperties.set("name", 1);
+        ReportedProperties.acknowledge(received(), 200, "");
+        TwinUpdate.properties();
     };
     let names = functions.iter().chain(&methods).map(|name| name.trim_start_matches("Dyn")).chain(by_hand);
     names.map(str::to_owned).collect()

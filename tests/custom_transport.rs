@@ -69,4 +69,4 @@ impl Subject for InProcess {
     }
 }
 
-suite!(in_process, InProcess, [telemetry, confirmation, c2d, twin, methods, rivals, close]);
+suite!(in_process, InProcess, [telemetry, confirmation, c2d, modules, twin, methods, rivals, close]);

@@ -2,6 +2,7 @@
 
 use crate::connection_string::ConnectionStringError;
 use crate::credential::CredentialError;
+use crate::edge::EnvironmentError;
 
 /// A client could not be created. Nothing was put on the wire.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum CreateError {
     /// The key, signature or certificate is wrong.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// The environment is not that of an IoT Edge module.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// A module's identity was given to a device's client.
     #[error("the identity has a module id, so it is a module's: create a ModuleClient, or give a device's identity")]
     ModuleIdentity,

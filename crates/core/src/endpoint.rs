@@ -38,6 +38,8 @@ pub enum Trust {
     System,
     /// Only these root certificates, as PEM text; the C option `TrustedCerts`.
     Pem(String),
+    /// Nobody yet: every TLS connection fails until trust is set.
+    Nobody,
 }
 
 /// A device's X.509 certificate chain, and its private key or what signs with it.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::edge::{InvocationError, InvokeError, MethodResponse};
 use crate::incoming::IncomingMessage;
 use crate::message::{Message, MessageError};
 use crate::method::MethodRequest;
@@ -38,6 +39,13 @@ pub enum Event {
     },
     /// A direct method is called.
     Method(MethodRequest),
+    /// The answer to a method that was called with `invoke_device_method_tracked` or `invoke_module_method_tracked`.
+    MethodInvoked {
+        /// What that function returned.
+        id: OpId,
+        /// The target's answer, or why there is none.
+        outcome: Result<MethodResponse, InvokeError>,
+    },
     /// The shared access signature that was given to the client expires soon: give it another with
     /// `set_shared_access_signature`, else it stops then.
     TokenExpiring {
@@ -118,6 +126,24 @@ pub enum RefusedReason {
     /// The reported properties cannot be sent.
     #[error(transparent)]
     Patch(#[from] PatchError),
+    /// As many calls of methods are under way as may be.
+    #[error("{limit} calls of methods are under way, the limit: wait for their outcomes")]
+    TooManyInvocations {
+        /// The limit.
+        limit: usize,
+    },
+    /// The method cannot be called as it is.
+    #[error(transparent)]
+    Invocation(#[from] InvocationError),
+    /// Only an Edge gateway takes calls of methods, and the client talks to the hub.
+    #[error("methods are called through an Edge gateway, and this client has none: set GatewayHostName or `gateway`")]
+    NoGateway,
+    /// HTTPS is needed for this, beside the transport.
+    #[error("{what} needs HTTPS: give `https` to the builder of the client")]
+    NoHttps {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The answer to a direct method is not JSON.
     #[error("the answer to a direct method must be JSON: {0}")]
     NotJson(String),

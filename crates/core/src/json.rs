@@ -8,6 +8,14 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String>
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
+/// Reads an object. To serde an array of the fields' values would be as good.
+pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'[') => Err("it is an array, not an object".to_owned()),
+        _ => read(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use crate::endpoint::Trust;
 use crate::platform::{Now, Readiness};
 
 /// Signs tokens with a device's symmetric key, without giving the key away.
@@ -37,6 +38,18 @@ pub trait SasSigner: Send {
 
     /// The client no longer wants the signature that it was waiting for.
     fn cancel(&mut self) {}
+
+    /// Whether the token's scope is percent-encoded as a whole, `/` too, in the signed text and in the token: as the C SDK
+    /// does it on IoT Edge.
+    fn escapes_scope(&self) -> bool {
+        false
+    }
+
+    /// Whom to trust from the connection on for which the last signature was made; asked after each one. For a signer that
+    /// also knows the authority of the host, as the security daemon of IoT Edge does.
+    fn take_trust(&mut self) -> Option<Trust> {
+        None
+    }
 
     /// When to ask again even if nothing wakes the client: for a signer with time-outs of its own.
     fn next_deadline(&self) -> Option<Instant> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::connection_error::ConnectionError;
 use crate::create_error::CreateError;
-use crate::endpoint::{ClientCertificate, Endpoint};
+use crate::endpoint::{ClientCertificate, Endpoint, Trust};
 use crate::identity::Identity;
 use crate::message::Message;
 use crate::options::{OptionError, TransportOption};
@@ -377,6 +377,17 @@ pub trait Transport: Send {
     fn set_certificate(&mut self, slot: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
         let _ = (slot, certificate);
         let detail = "it cannot change the certificate of a client: create another client".to_owned();
+        Err(CreateError::Register { transport: self.capabilities().name, detail })
+    }
+
+    /// Trusts other authorities from the next connection on.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if the certificates cannot be used, or the transport cannot change them.
+    fn set_trust(&mut self, slot: Slot, trust: &Trust) -> Result<(), CreateError> {
+        let _ = (slot, trust);
+        let detail = "it cannot change whom a client trusts: create another client".to_owned();
         Err(CreateError::Register { transport: self.capabilities().name, detail })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::json;
 use crate::limits::MAX_TWIN_SECTION;
@@ -103,11 +104,13 @@ impl Twin {
 
     pub(crate) fn parse(text: Bytes) -> Result<Self, TwinError> {
         #[derive(Deserialize)]
-        struct Document {
-            desired: Versioned,
+        struct Document<'a> {
+            #[serde(borrow)]
+            desired: &'a RawValue,
         }
-        let document: Document = json::read(&text).map_err(TwinError::Malformed)?;
-        Ok(Self { json: text, desired_version: document.desired.version })
+        let document: Document<'_> = json::read_object(&text).map_err(TwinError::Malformed)?;
+        let desired: Versioned = json::read_object(document.desired.get().as_bytes()).map_err(TwinError::Malformed)?;
+        Ok(Self { desired_version: desired.version, json: text })
     }
 }
 
@@ -123,7 +126,7 @@ impl DesiredPatch {
     }
 
     pub(crate) fn parse(text: Bytes) -> Result<Self, TwinError> {
-        let document: Versioned = json::read(&text).map_err(TwinError::Malformed)?;
+        let document: Versioned = json::read_object(&text).map_err(TwinError::Malformed)?;
         Ok(Self { json: text, version: document.version })
     }
 }
@@ -197,6 +200,14 @@ mod tests {
             assert!(matches!(Twin::parse(Bytes::from(text)), Err(TwinError::Malformed(_))), "{text}");
             assert!(matches!(DesiredPatch::parse(Bytes::from(text)), Err(TwinError::Malformed(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn an_array_of_the_same_values_is_no_twin_and_no_change() {
+        for text in [r#"{"desired":[7]}"#, "[[7]]", r#"[{"$version":7}]"#] {
+            assert!(matches!(Twin::parse(Bytes::from(text)), Err(TwinError::Malformed(_))), "{text}");
+        }
+        assert!(matches!(DesiredPatch::parse(Bytes::from("[7]")), Err(TwinError::Malformed(_))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The errors of the public API: starting, the service side, and waiting.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why the emulator did not start.
@@ -12,6 +13,14 @@ pub enum StartError {
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The unix socket could not be opened.
+    #[error("cannot listen on the unix socket {}: {source}; choose a path that is free", path.display())]
+    ListenOnSocket {
+        /// The path that was asked for.
+        path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
     },

@@ -7,6 +7,9 @@
 //! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
 //! withheld or late, a network that is gone.
 //!
+//! A device in the same process needs neither protocol nor network: [`Hub::connect_local`] gives it a connection of calls and
+//! values over the same state, for unit tests and for transports of one's own.
+//!
 //! ```
 //! use iothub_emulator::{Config, DropPoint, Emulator, Fault};
 //! use std::time::{Duration, SystemTime};
@@ -26,13 +29,14 @@
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
 //! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods; a module has the same but
 //! for its messages, which come to inputs, and only if its device has routes ([`Config::with_edge_routes`]). There is no
-//! throttling and no quota but those that are injected, and a stored session does not expire.
+//! throttling and no quota but those that are injected, and a stored session does not expire. [`EdgeRuntime`] is what runs beside the hub
+//! on an IoT Edge device: of its workload API it has signatures and the trust bundle, of its gateway the calls of methods.
 //!
 //! # Inside
 //!
 //! `hub` is the state and its rules, `mqtt` one connection's state machine over it: both pure, with the time as an
-//! argument. `server` moves bytes between them and the network. The crate names no client crate: its encoding and parsing
-//! are its own, so that a mistake cannot agree with itself on both sides.
+//! argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate names no client
+//! crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -66,6 +70,7 @@ mod server;
 mod shared;
 pub(crate) mod tls;
 mod who;
+mod workload;
 
 pub use activity::{Activity, AmqpLink, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
@@ -86,3 +91,4 @@ pub use module::Module;
 pub use offline::{OfflineConnection, OfflineHub};
 pub use record::{C2dOutcome, C2dRecord, C2dResult, C2dState, FeedbackRecord, TelemetryRecord, TwinRecord};
 pub use who::Who;
+pub use workload::{EdgeRequest, EdgeRuntime};

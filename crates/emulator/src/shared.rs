@@ -16,6 +16,8 @@ use crate::hub::HubState;
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// The same for tasks.
+    changes: Notify,
     /// Tells the server that the hub's next deadline is another one.
     deadline: Notify,
 }
@@ -33,7 +35,7 @@ impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         let clock = Clock::new(config.manual_clock);
         let inner = Inner { clock, hub: HubState::new(config), version: 0, wakers: HashMap::new() };
-        Self { inner: Mutex::new(inner), changed: Condvar::new(), deadline: Notify::new() }
+        Self { inner: Mutex::new(inner), changed: Condvar::new(), changes: Notify::new(), deadline: Notify::new() }
     }
 
     /// Changes the hub's state: what is due happens first, and whoever is concerned is told.
@@ -53,6 +55,7 @@ impl Shared {
         drop(inner);
         woken.into_iter().for_each(Waker::wake);
         self.changed.notify_all();
+        self.changes.notify_waiters();
         result
     }
 
@@ -90,6 +93,18 @@ impl Shared {
                 }
                 inner = self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
             }
+        }
+    }
+
+    /// Waits until `f` gives a value; it is asked again after each change.
+    pub(crate) async fn changed_to<R>(&self, mut f: impl FnMut() -> Option<R>) -> R {
+        loop {
+            let mut changed = std::pin::pin!(self.changes.notified());
+            changed.as_mut().enable();
+            if let Some(value) = f() {
+                return value;
+            }
+            changed.await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use iothub_core::{ClientCertificate, ConnectionError, CreateError, Now, Readiness};
+use iothub_core::{ClientCertificate, ConnectionError, CreateError, Now, Readiness, Trust};
 
 use crate::{Stream, TcpKeepAlive};
 
@@ -46,6 +46,15 @@ pub trait Connect: Send {
                 detail: "this connection has no TLS to show it in".to_owned(),
             }),
         }
+    }
+
+    /// Trusts other authorities from the next attempt on. A connection without TLS ignores it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Certificate`] for certificates that cannot be used; those that were trusted before stay.
+    fn set_trust(&mut self, _trust: &Trust) -> Result<(), CreateError> {
+        Ok(())
     }
 
     /// Starts an attempt; one that is under way is dropped first.

@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use iothub_core::{
-    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness,
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Endpoint, Now, Readiness, Trust,
 };
 use rustls_pki_types::ServerName;
 
@@ -266,6 +266,11 @@ impl Connect for Connector {
 
     fn set_certificate(&mut self, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
         self.config = tls::with_certificate(&self.config, certificate)?;
+        Ok(())
+    }
+
+    fn set_trust(&mut self, trust: &Trust) -> Result<(), CreateError> {
+        self.config = tls::with_trust(&self.config, trust, &self.clock)?;
         Ok(())
     }
 

@@ -17,7 +17,8 @@ mod platform;
 mod resolve;
 mod stream;
 mod tcp;
-mod tls;
+#[doc(hidden)]
+pub mod tls;
 
 pub use connect::Connect;
 pub use connector::Connector;

@@ -19,7 +19,8 @@ use iothub_core::{ConnectionErrorKind, OpId};
 use crate::leaving::Leaving;
 
 /// How many messages may await their PUBACK: the hub queues at most 50 for a device (quotas), so a hub that keeps to
-/// its own limit never exceeds this. Edge has 10 under way for a client (`MaxPendingOutboundMessages`).
+/// its own limit never exceeds this. IoT Edge is set to 10
+/// (`IotHubClient.MaxPendingOutboundMessages`).
 pub(crate) const MAX_OUTSTANDING: usize = 50;
 
 /// How long an acknowledgement may be held by an undecided message: as long as the hub locks a message (60 s, fixed).

@@ -5,12 +5,12 @@
 //! application gave up while offline is unsubscribed on the next connection; filters that an earlier run of the
 //! program left in the session are not touched, for without them the hub drops what it has queued.
 //!
-//! Messages to the device or the module's inputs are asked for at QoS 1, because the acknowledgement is what settles them.
-//! Twin and methods are asked for at QoS 0, as by the C and Node SDKs: nothing of theirs is worth a repetition, since an answer or a call
-//! means nothing on the next connection and the twin is fetched anew there. At QoS 1 a hub could queue them in the
-//! session, and their acknowledgements, which go at once, would pass those of undecided messages: MQTT 3.1.1 (4.6) has
-//! no place for that, and some hubs ignore an acknowledgement out of order. A hub that sends them at QoS 1 all the same
-//! gets its acknowledgements at once.
+//! Messages to the device or to the module's inputs are asked for at QoS 1, because the acknowledgement is what settles
+//! them. Twin and methods are asked for at QoS 0, as by the C and Node SDKs: nothing of theirs is worth a repetition,
+//! since an answer or a call means nothing on the next connection and the twin is fetched anew there. At QoS 1 a hub
+//! could queue them in the session, and their acknowledgements, which go at once, would pass those of undecided
+//! messages: MQTT 3.1.1 (4.6) has no place for that, and some hubs ignore an acknowledgement out of order. A hub that
+//! sends them at QoS 1 all the same gets its acknowledgements at once.
 
 use std::time::{Duration, Instant};
 
@@ -230,8 +230,8 @@ fn without(features: &[Feature], others: &[Feature]) -> Vec<Feature> {
     features.iter().filter(|feature| !others.contains(feature)).copied().collect()
 }
 
-/// The topic filter under which a feature's messages come, and the quality of service to ask for; `None` for what does not
-/// exist for such a client.
+/// The topic filter under which a feature's messages come, and the quality of service to ask for; `None` for what does
+/// not exist for such a client.
 fn filter(feature: Feature, topics: &Topics) -> Option<(String, QoS)> {
     match feature {
         Feature::Twin => Some((hub_topic::TWIN_FILTER.to_owned(), QoS::AtMostOnce)),

@@ -145,8 +145,8 @@ pub(crate) fn without_form(message: &Message) -> Option<SystemProperty> {
 
 /// Makes a message of a bag and a payload.
 ///
-/// A pair without `=` and one without a value both have the empty value. A system key that is not known stays, as
-/// an application property with its decoded name, and so does one whose value lacks its lead; of a repeated key the last
+/// A pair without `=` and one without a value both have the empty value. A system key that is not known stays, as an
+/// application property with its decoded name, and so does one whose value lacks its lead; of a repeated key the last
 /// value stays.
 pub(crate) fn message_from_bag(bag: &str, payload: Bytes) -> Message {
     let mut message = Message::new(payload);

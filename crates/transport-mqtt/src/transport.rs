@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use iothub_core::{
     Capabilities, ClientCertificate, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness,
-    Registration, Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported, limits,
+    Registration, Slot, Submit, Transport, TransportEvent, TransportOption, Trust, Unsupported, limits,
 };
 use iothub_net::Connect;
 
@@ -119,7 +119,15 @@ impl Transport for MqttTransport {
         let transport = self.capabilities.name;
         match self.session(slot) {
             Some((_, connect)) => connect.set_certificate(certificate),
-            None => Err(CreateError::Register { transport, detail: "nothing is registered under its slot".to_owned() }),
+            None => Err(not_registered(transport)),
+        }
+    }
+
+    fn set_trust(&mut self, slot: Slot, trust: &Trust) -> Result<(), CreateError> {
+        let transport = self.capabilities.name;
+        match self.session(slot) {
+            Some((_, connect)) => connect.set_trust(trust),
+            None => Err(not_registered(transport)),
         }
     }
 
@@ -230,4 +238,8 @@ fn check_size(body: &[u8], limit: usize) -> Result<(), Unsupported> {
 /// The engine checks before it submits, so this is what it hears of an operation that came after this version.
 fn newer_operation(transport: &'static str) -> Unsupported {
     Unsupported::Property { property: "an operation that is newer than this transport", transport }
+}
+
+fn not_registered(transport: &'static str) -> CreateError {
+    CreateError::Register { transport, detail: "nothing is registered under its slot".to_owned() }
 }

@@ -13,7 +13,7 @@ use crate::codec::{self, Incoming};
 
 /// How much is taken from the stream at once. It is on the stack, so that an idle client holds no buffer, and small, so
 /// that a look which finds nothing costs little; TLS has the rest of its record in memory.
-const READ_CHUNK: usize = 2 * 1024;
+const READ_CHUNK: usize = 1024;
 
 /// What a read brought.
 pub(crate) enum Received {

@@ -22,10 +22,18 @@ const NAMES: [(SystemProperty, &str); 15] = [
     (SystemProperty::ConnectionModuleId, "iothub-connection-module-id"),
 ];
 
+/// Who sent a message is what the hub itself says: a received one that is sent on is now from us.
+fn is_senders_name(property: SystemProperty) -> bool {
+    matches!(property, SystemProperty::ConnectionDeviceId | SystemProperty::ConnectionModuleId)
+}
+
 /// A message on its way up. A property that has no place there is an error: nothing is dropped silently.
 pub(super) fn to_hub(message: &Message) -> Result<LocalTelemetry, Unsupported> {
     let mut telemetry = LocalTelemetry::new(message.payload().clone());
     for (property, value) in message.system_properties() {
+        if is_senders_name(property) {
+            continue;
+        }
         telemetry = match NAMES.iter().find(|(known, _)| *known == property) {
             Some((_, name)) => telemetry.system(*name, value),
             // The hub keeps it in a list of which it is the only member.

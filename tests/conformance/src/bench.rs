@@ -11,7 +11,7 @@ use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
 use crate::clock::Clock;
 use crate::program::Program;
-use crate::subject::{Settings, Subject};
+use crate::subject::{Missing, Settings, Subject};
 
 /// The one device of almost every behaviour.
 pub(crate) const DEVICE: &str = "device-1";
@@ -132,7 +132,11 @@ impl<'a> Bench<'a> {
 
     /// Whether the transport has this feature: without it, the behaviour does not apply.
     pub(crate) fn has(&self, feature: Feature) -> bool {
-        self.capabilities().features.contains(&feature)
+        let has = self.capabilities().features.contains(&feature);
+        if !has {
+            self.subject.lacks(Missing::Feature(feature));
+        }
+        has
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -144,7 +148,7 @@ impl<'a> Bench<'a> {
 
     /// Injects the fault. `false` if it cannot happen on this transport: then the behaviour does not apply.
     pub(crate) fn can_inject(&self, fault: Fault) -> bool {
-        let applies = self.subject.knows(&fault);
+        let applies = self.knows(&fault);
         if applies {
             self.inject(fault);
         }
@@ -153,11 +157,20 @@ impl<'a> Bench<'a> {
 
     /// The same for one connection among several.
     pub(crate) fn can_inject_for(&self, who: (&str, &str), fault: Fault) -> bool {
-        let applies = self.subject.knows(&fault);
+        let applies = self.knows(&fault);
         if applies {
             self.inject_for(who, fault);
         }
         applies
+    }
+
+    /// Whether this can go wrong on the transport: if not, the behaviour does not apply.
+    pub(crate) fn knows(&self, fault: &Fault) -> bool {
+        let knows = self.subject.knows(fault);
+        if !knows {
+            self.subject.lacks(Missing::Fault(fault.clone()));
+        }
+        knows
     }
 }
 

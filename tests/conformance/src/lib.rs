@@ -72,5 +72,5 @@ mod suite;
 mod telemetry;
 mod twin;
 
-pub use subject::{Settings, Subject};
+pub use subject::{Missing, Settings, Subject};
 pub use suite::{BEHAVIOURS, Behaviour, Verdict};

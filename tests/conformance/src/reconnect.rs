@@ -260,7 +260,7 @@ pub(crate) fn a_hub_that_does_not_answer_a_ping_is_left(subject: &dyn Subject) {
 pub(crate) fn an_idle_connection_is_kept_alive(subject: &dyn Subject) {
     let bench = Bench::with_still_clock(subject);
     let interval = Duration::from_secs(1);
-    if !subject.knows(&Fault::WithholdPingresp) {
+    if !bench.knows(&Fault::WithholdPingresp) {
         return;
     }
     let settings = Settings { keep_alive: Some(interval), ..Settings::default() };

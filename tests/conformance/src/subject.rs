@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use iothub_core::Provider;
+use iothub_core::{Feature, Provider};
 use iothub_emulator::{Fault, Hub};
 
 /// A transport under test: how to make it, where the hub serves it, and in what it may differ from others.
@@ -24,9 +24,9 @@ pub trait Subject {
         true
     }
 
-    /// The behaviours that do not apply, because of a fault that the transport does not [know](Self::knows), by their
-    /// full names: `c2d::half_a_message_is_none_and_the_whole_comes_after_the_reconnect`. A test fails if it is named here
-    /// and applies, or does not apply and is not named: so what really ran can be read off.
+    /// The behaviours that do not apply, because of a feature that the transport does not have or a fault that it does not
+    /// [know](Self::knows), by their full names: `c2d::half_a_message_is_none_and_the_whole_comes_after_the_reconnect`. A
+    /// test fails if it is named here and applies, or does not apply and is not named: so what really ran can be read off.
     fn not_applicable(&self) -> &[&str] {
         &[]
     }
@@ -40,6 +40,20 @@ pub trait Subject {
     fn marks_repeats(&self) -> bool {
         true
     }
+
+    /// Hears why a behaviour does not apply. The suite listens here; there is nothing to implement.
+    #[doc(hidden)]
+    fn lacks(&self, _what: Missing) {}
+}
+
+/// What a behaviour would need and a transport does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// A fault that cannot happen on it.
+    Fault(Fault),
+    /// A feature that it does not have.
+    Feature(Feature),
 }
 
 /// What a behaviour asks of the transport that it makes; `None` leaves the transport its default. A transport without

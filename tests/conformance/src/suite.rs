@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use iothub_core::Provider;
 use iothub_emulator::{Fault, Hub};
 
-use crate::subject::{Settings, Subject};
+use crate::subject::{Missing, Settings, Subject};
 
 /// Something that every transport must do.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +23,10 @@ pub struct Behaviour {
 pub enum Verdict {
     /// The transport does it.
     Holds,
-    /// It is about a fault that cannot happen on the transport.
+    /// It is about something that the transport does not have.
     DoesNotApply {
-        /// The fault.
-        fault: Fault,
+        /// What that is.
+        without: Missing,
     },
 }
 
@@ -43,9 +43,9 @@ impl Behaviour {
     ///
     /// If the transport does not do it. What client and hub saw is printed before.
     pub fn check(&self, subject: &dyn Subject) -> Verdict {
-        let asked = Asked { subject, unknown: RefCell::new(None) };
+        let asked = Asked { subject, missing: RefCell::new(None) };
         (self.check)(&asked);
-        asked.unknown.into_inner().map_or(Verdict::Holds, |fault| Verdict::DoesNotApply { fault })
+        asked.missing.into_inner().map_or(Verdict::Holds, |without| Verdict::DoesNotApply { without })
     }
 
     /// As [`check`](Self::check), and whether it applies is what the subject says.
@@ -54,20 +54,22 @@ impl Behaviour {
     ///
     /// If the transport does not do it, or the subject is wrong about it.
     pub fn verify(&self, subject: &dyn Subject) {
+        let unknown = subject.not_applicable().iter().find(|name| Self::named(name).is_none());
+        assert!(unknown.is_none(), "`not_applicable` names {unknown:?}, and there is no such behaviour");
         let is_named = subject.not_applicable().contains(&self.name);
         match self.check(subject) {
             Verdict::Holds => assert!(!is_named, "{} applies: do not name it in `not_applicable`", self.name),
-            Verdict::DoesNotApply { fault } => {
-                assert!(is_named, "{} does not apply, without {fault:?}: name it in `not_applicable`", self.name);
+            Verdict::DoesNotApply { without } => {
+                assert!(is_named, "{} does not apply, without {without:?}: name it in `not_applicable`", self.name);
             }
         }
     }
 }
 
-/// A subject that is listened to: which fault a behaviour would have needed.
+/// A subject that is listened to: what a behaviour would have needed.
 struct Asked<'a> {
     subject: &'a dyn Subject,
-    unknown: RefCell<Option<Fault>>,
+    missing: RefCell<Option<Missing>>,
 }
 
 impl Subject for Asked<'_> {
@@ -80,11 +82,7 @@ impl Subject for Asked<'_> {
     }
 
     fn knows(&self, fault: &Fault) -> bool {
-        let knows = self.subject.knows(fault);
-        if !knows {
-            *self.unknown.borrow_mut() = Some(fault.clone());
-        }
-        knows
+        self.subject.knows(fault)
     }
 
     fn not_applicable(&self) -> &[&str] {
@@ -97,6 +95,10 @@ impl Subject for Asked<'_> {
 
     fn marks_repeats(&self) -> bool {
         self.subject.marks_repeats()
+    }
+
+    fn lacks(&self, what: Missing) {
+        *self.missing.borrow_mut() = Some(what);
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::callbacks::Callbacks;
 use super::connection::Connection;
 use super::face::Face;
+use super::https::Https;
+use super::invoke::Invocations;
 use super::origin::{Origin, Origins};
 use super::sampling::Sampling;
 use super::tokens::{DEFAULT_LIFETIME, Tokens};
@@ -19,6 +22,7 @@ use crate::create_error::CreateError;
 use crate::credential::Credential;
 use crate::endpoint::{ClientCertificate, Endpoint, Trust};
 use crate::event::EventQueue;
+use crate::http_engine::HttpProvider;
 use crate::identity::Identity;
 use crate::lane::{Bounds, Lane};
 use crate::limits::MIN_TOKEN_LIFETIME_SECS;
@@ -53,6 +57,7 @@ pub struct ClientBuilder<K> {
     bounds: Bounds,
     retry: RetryConfig,
     platform: PlatformChoice,
+    https: HttpsChoice,
     kind: PhantomData<fn(K)>,
 }
 
@@ -62,6 +67,14 @@ struct PlatformChoice(Option<Box<dyn Platform>>);
 impl std::fmt::Debug for PlatformChoice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_some() { "given" } else { "the transport's" })
+    }
+}
+
+struct HttpsChoice(Option<Arc<dyn HttpProvider>>);
+
+impl std::fmt::Debug for HttpsChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "given" } else { "none" })
     }
 }
 
@@ -86,6 +99,7 @@ impl<K: Face> ClientBuilder<K> {
             bounds: Bounds { count: 10_000, bytes: 16 << 20 },
             retry: RetryConfig::default(),
             platform: PlatformChoice(None),
+            https: HttpsChoice(None),
             kind: PhantomData,
         }
     }
@@ -113,6 +127,19 @@ impl<K: Face> ClientBuilder<K> {
     #[doc(alias = "TrustedCerts")]
     pub fn trusted_certs(self, pem: impl Into<String>) -> Self {
         Self { trust: Trust::Pem(pem.into()), ..self }
+    }
+
+    pub(super) fn trust(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// What speaks HTTPS for the client, for what its transport cannot do: calling methods through an Edge gateway.
+    pub fn https(self, provider: impl HttpProvider + 'static) -> Self {
+        self.https_provider(Arc::new(provider))
+    }
+
+    pub(super) fn https_provider(self, provider: Arc<dyn HttpProvider>) -> Self {
+        Self { https: HttpsChoice(Some(provider)), ..self }
     }
 
     /// A text that stands before the client's own name in what it tells the hub about itself.
@@ -172,12 +199,13 @@ impl<K: Face> ClientBuilder<K> {
             None => gateway,
         };
         let mut endpoint = Endpoint::new(gateway.as_ref().map_or(identity.hub.as_str(), |gateway| &gateway.host));
-        endpoint.port = gateway.and_then(|gateway| gateway.port);
+        endpoint.port = gateway.as_ref().and_then(|gateway| gateway.port);
         endpoint.trust = self.trust;
         if let Credential::X509(certificate) = &credential {
             endpoint.certificate = Some(certificate.clone());
         }
 
+        let https = Https::new(self.https.0, endpoint.trust.clone(), endpoint.certificate.clone());
         let mut transport = provider.transport(&endpoint)?;
         let platform = match self.platform.0 {
             Some(platform) => platform,
@@ -203,6 +231,8 @@ impl<K: Face> ClientBuilder<K> {
                 awaits_slice: false,
                 twin_requests: Lane::new(Bounds { count: MAX_REQUESTS, bytes: usize::MAX }),
                 twin_sync: TwinSync::default(),
+                invocations: Invocations::new(gateway.map(|gateway| gateway.host)),
+                https,
                 answers,
                 waiting_answers: VecDeque::new(),
                 submitted_answers: BTreeMap::new(),

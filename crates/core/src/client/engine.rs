@@ -7,6 +7,7 @@ use super::outbox::{Due, Outbox};
 use super::tokens::NoToken;
 use crate::answers::{Answer, AnswerKind};
 use crate::connection_error::{ConnectionError, ConnectionErrorKind};
+use crate::create_error::CreateError;
 use crate::event::{Event, Undelivered, UndeliveredReason};
 use crate::incoming::IncomingMessage;
 use crate::lane::Resolved;
@@ -25,6 +26,7 @@ impl<K> Outbox<K> {
         self.platform.clear_wakes();
         self.expire(now);
         self.expire_twin(now);
+        self.expire_invocations(now);
         self.submit_answers(now);
         self.renew(now);
         self.connect_if_due(now);
@@ -34,6 +36,7 @@ impl<K> Outbox<K> {
         self.transport.do_work(now);
         self.collect(now);
         self.leave_when_drained(now);
+        self.work_on_invocations(now);
         // An acknowledgement of something forgotten makes room without an event.
         if self.window_is_full {
             self.submit_telemetry(now);
@@ -96,15 +99,29 @@ impl<K> Outbox<K> {
     pub(super) fn open_connection(&mut self, now: Now) {
         self.renewal_wanted = false;
         match self.tokens.poll_for_connection(now, &self.platform.waker()) {
-            Poll::Ready(Ok(token)) => {
-                self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now)
-            }
+            Poll::Ready(Ok(token)) => match self.adopt_trust() {
+                Ok(()) => self.transport.connect(self.slot, token.as_ref().map(|token| token.expose()), now),
+                Err(error) => self.not_signed(error.to_string(), now),
+            },
             Poll::Ready(Err(NoToken::Expired { at })) => self.stop_for_token(at),
-            Poll::Ready(Err(NoToken::NotSigned { detail })) => {
-                let (host, port) = self.transport.peer();
-                self.go_down(ConnectionError::new(host, port, ConnectionErrorKind::NotSigned { detail }), now);
-            }
+            Poll::Ready(Err(NoToken::NotSigned { detail })) => self.not_signed(detail, now),
             Poll::Pending => {}
+        }
+    }
+
+    fn not_signed(&mut self, detail: String, now: Now) {
+        let (host, port) = self.transport.peer();
+        self.go_down(ConnectionError::new(host, port, ConnectionErrorKind::NotSigned { detail }), now);
+    }
+
+    /// Trusts whom the signer trusts, if the application left that to it.
+    fn adopt_trust(&mut self) -> Result<(), CreateError> {
+        match self.tokens.take_trust() {
+            Some(trust) if self.https.would_adopt(&trust) => {
+                self.transport.set_trust(self.slot, &trust)?;
+                self.https.set_trust(trust)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -260,6 +277,7 @@ impl<K> Outbox<K> {
             }
             self.conclude_request(resolved, Err(TwinError::Destroyed));
         }
+        self.destroy_invocations();
     }
 
     /// Tells the application, through its callbacks or the event queue.
@@ -269,6 +287,7 @@ impl<K> Outbox<K> {
                 Due::Confirmation(callback, outcome) => callback(outcome, self),
                 Due::Twin(callback, outcome) => callback(outcome, self),
                 Due::Reported(callback, outcome) => callback(outcome, self),
+                Due::Invoked(callback, outcome) => callback(outcome, self),
                 Due::Event(event) => self.tell_event(event),
             }
         }

@@ -6,7 +6,10 @@ mod cloud_to_device;
 mod connection;
 mod engine;
 mod face;
+mod from_environment;
+mod https;
 mod inputs;
+mod invoke;
 mod methods;
 mod origin;
 mod outbox;
@@ -206,7 +209,8 @@ impl<K> Client<K> {
         outbox.turn();
         outbox.drive(until, |outbox| {
             let has_answers = !outbox.submitted_answers.is_empty() || !outbox.waiting_answers.is_empty();
-            let drained = outbox.telemetry.is_drained() && outbox.twin_requests.is_drained();
+            let drained =
+                outbox.telemetry.is_drained() && outbox.twin_requests.is_drained() && outbox.invocations.is_drained();
             drained && !(has_answers && outbox.connection.is_online()) || outbox.connection.has_given_up()
         });
         outbox.destroy_pending();

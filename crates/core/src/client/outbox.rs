@@ -8,12 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::callbacks::{CallbackSlot, Callbacks, Completion, Confirm};
 use super::connection::Connection;
+use super::https::Https;
+use super::invoke::Invocations;
 use super::sampling::Sampling;
 use super::stats::Stats;
 use super::tokens::Tokens;
 use super::twin_requests::TwinRequest;
 use super::twin_sync::TwinSync;
 use crate::answers::{Answer, Answers};
+use crate::edge::{InvokeError, MethodResponse};
 use crate::event::{Event, EventQueue, Undelivered};
 use crate::identity::Identity;
 use crate::lane::Lane;
@@ -67,6 +70,8 @@ pub struct Outbox<K> {
     pub(super) awaits_slice: bool,
     pub(super) twin_requests: Lane<TwinRequest<K>, ()>,
     pub(super) twin_sync: TwinSync,
+    pub(super) invocations: Invocations<K>,
+    pub(super) https: Https,
     pub(super) answers: Arc<Answers>,
     pub(super) waiting_answers: VecDeque<Answer>,
     pub(super) submitted_answers: BTreeMap<OpId, Answer>,
@@ -94,6 +99,7 @@ pub(super) enum Due<K> {
     Confirmation(Completion<K, Result<(), Undelivered>>, Result<(), Undelivered>),
     Twin(Completion<K, Result<Twin, TwinError>>, Result<Twin, TwinError>),
     Reported(Completion<K, Result<Reported, TwinError>>, Result<Reported, TwinError>),
+    Invoked(Completion<K, Result<MethodResponse, InvokeError>>, Result<MethodResponse, InvokeError>),
 }
 
 impl<K> Outbox<K> {
@@ -204,6 +210,7 @@ impl<K> Outbox<K> {
                 self.twin_requests.release_confirmation(outcome.as_ref().map_or(0, |twin| twin.json().len()));
             }
             Event::ReportedState { .. } => self.twin_requests.release_confirmation(0),
+            Event::MethodInvoked { outcome, .. } => self.invocations.release(outcome),
             _ => {}
         }
         Some(event)
@@ -237,6 +244,7 @@ impl<K> Outbox<K> {
             self.tokens.next_duty_in(wall).and_then(|duty| now.checked_add(duty)),
             self.telemetry.next_expiry(),
             self.twin_deadline(),
+            self.invocations_deadline(Now { mono: now, wall }),
             self.transport.next_deadline(),
         ]
         .into_iter()
@@ -251,6 +259,7 @@ impl<K> Outbox<K> {
         if !self.connection.is_closed() {
             self.transport.readiness(out);
             self.tokens.readiness(out);
+            self.https.readiness(out);
         }
     }
 }

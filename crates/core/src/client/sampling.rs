@@ -21,11 +21,8 @@ impl Sampling {
         Self { percent, count: 0 }
     }
 
-    /// The next message with its mark, if it is to have one. A mark that the application set is replaced.
-    pub(super) fn mark(&self, message: &Message, now: SystemTime) -> Option<Message> {
-        if !self.samples_next() {
-            return None;
-        }
+    /// The message with a mark. One that the application set is replaced.
+    pub(super) fn mark(message: &Message, now: SystemTime) -> Option<Message> {
         let id: String = repeat_with(|| fastrand::digit(36)).take(ID_LENGTH).collect();
         message.clone().with_diagnostics(id, now).ok()
     }
@@ -37,7 +34,10 @@ impl Sampling {
 
     /// Whether the share of marked messages would otherwise fall behind: the message with index `i` is marked if
     /// `floor((i - 1) * percent / 100) < floor(i * percent / 100)`.
-    fn samples_next(&self) -> bool {
+    pub(super) fn samples_next(&self) -> bool {
+        if self.percent == 0 {
+            return false;
+        }
         let share = |index: i128| (index * i128::from(self.percent)).div_euclid(100);
         let index = i128::from(self.count);
         share(index - 1) < share(index)

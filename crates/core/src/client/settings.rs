@@ -57,6 +57,7 @@ impl<K> Outbox<K> {
         };
         if certificate.is_some() || self.tokens.is_x509() {
             self.transport.set_certificate(self.slot, certificate)?;
+            self.https.set_certificate(certificate)?;
         }
         self.tokens.replace_credential(credential);
         self.renewal_wanted = true;

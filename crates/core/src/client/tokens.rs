@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credential::{Credential, CredentialError, SharedAccessSignature, text_to_sign, token};
+use crate::endpoint::Trust;
 use crate::identity::Identity;
 use crate::platform::{Now, Readiness};
 use crate::secret::Secret;
@@ -29,6 +30,7 @@ const SIGNER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Tokens {
     credential: Credential,
+    identity: Identity,
     scope: String,
     lifetime: Duration,
     /// The token that a signer has not given yet.
@@ -37,6 +39,8 @@ pub(super) struct Tokens {
     plan: Plan,
     /// When the present connection's token expires.
     expiry: Option<SystemTime>,
+    /// The last token and its expiry, also when its connection has ended.
+    last: Option<(Secret, SystemTime)>,
 }
 
 /// A token for which a connection waits.
@@ -77,12 +81,8 @@ pub(super) enum TokenDuty {
 
 impl Tokens {
     pub(super) fn new(credential: Credential, identity: &Identity, lifetime: Duration) -> Self {
-        let escaped = |id| utf8_percent_encode(id, SCOPE);
-        let mut scope = format!("{}/devices/{}", identity.hub, escaped(&identity.device_id));
-        if let Some(module_id) = &identity.module_id {
-            scope.push_str(&format!("/modules/{}", escaped(module_id)));
-        }
-        Self { credential, scope, lifetime, awaited: None, plan: Plan::Nothing, expiry: None }
+        let (scope, identity) = (scope(&credential, identity), identity.clone());
+        Self { credential, identity, scope, lifetime, awaited: None, plan: Plan::Nothing, expiry: None, last: None }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -95,6 +95,7 @@ impl Tokens {
             return Err(CredentialError::NotASignature);
         };
         *present = SharedAccessSignature::parse(token)?;
+        self.last = None;
         Ok(())
     }
 
@@ -103,7 +104,9 @@ impl Tokens {
         if let (Some(_), Credential::Signer(signer)) = (self.awaited, &mut self.credential) {
             signer.cancel();
         }
+        self.scope = scope(&credential, &self.identity);
         self.credential = credential;
+        self.last = None;
     }
 
     /// Whether the identity is proved by a certificate.
@@ -140,6 +143,7 @@ impl Tokens {
                 }
                 self.expiry = Some(expiry);
                 self.plan = Plan::Warn { at: now.wall + left.mul_f64(RENEW_AFTER), expiry };
+                self.last = Some((token.clone(), expiry));
                 return Poll::Ready(Ok(Some(token)));
             }
             Credential::X509(_) => return Poll::Ready(Ok(None)),
@@ -147,7 +151,21 @@ impl Tokens {
         self.expiry = Some(expiry);
         let life = expiry.duration_since(now.wall).unwrap_or_default();
         self.plan = Plan::Renew { at: now.wall + life.mul_f64(RENEW_AFTER) };
+        self.last = Some((token.clone(), expiry));
         Poll::Ready(Ok(Some(token)))
+    }
+
+    /// The last token, as long as it is valid: for requests beside the connection.
+    pub(super) fn valid(&self, now: SystemTime) -> Option<&Secret> {
+        self.last.as_ref().filter(|(_, expiry)| *expiry > now).map(|(token, _)| token)
+    }
+
+    /// Whom to trust by what the signer has learned.
+    pub(super) fn take_trust(&mut self) -> Option<Trust> {
+        match &mut self.credential {
+            Credential::Signer(signer) => signer.take_trust(),
+            _ => None,
+        }
     }
 
     /// Whether a connection waits for its token.
@@ -169,6 +187,13 @@ impl Tokens {
     pub(super) fn readiness(&self, out: &mut Vec<Readiness>) {
         if let (Some(_), Credential::Signer(signer)) = (self.awaited, &self.credential) {
             signer.readiness(out);
+        }
+    }
+
+    /// No connection waits for its token any more.
+    pub(super) fn cancel(&mut self) {
+        if let (Some(_), Credential::Signer(signer)) = (self.awaited.take(), &mut self.credential) {
+            signer.cancel();
         }
     }
 
@@ -204,5 +229,18 @@ impl Tokens {
             Plan::Renew { at } | Plan::Warn { at, .. } | Plan::Expire { at } => at,
         };
         Some(at.duration_since(now).unwrap_or_default())
+    }
+}
+
+/// What a token of this identity is good for.
+fn scope(credential: &Credential, identity: &Identity) -> String {
+    let resource = |id: &dyn Fn(&str) -> String| {
+        let module = identity.module_id.as_deref().map(|module_id| format!("/modules/{}", id(module_id)));
+        format!("{}/devices/{}{}", identity.hub, id(&identity.device_id), module.unwrap_or_default())
+    };
+    let escaped = |text: &str| utf8_percent_encode(text, SCOPE).to_string();
+    match credential {
+        Credential::Signer(signer) if signer.escapes_scope() => escaped(&resource(&str::to_owned)),
+        _ => resource(&escaped),
     }
 }

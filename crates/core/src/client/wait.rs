@@ -84,6 +84,7 @@ impl<K> Outbox<K> {
 
     /// Disconnects in order, and gives the transport until then to say so to the hub.
     pub(super) fn disconnect(&mut self, until: Option<Instant>) {
+        self.tokens.cancel();
         self.transport.disconnect(self.slot, self.platform.now());
         loop {
             self.transport.do_work(self.platform.now());

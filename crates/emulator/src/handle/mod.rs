@@ -51,6 +51,10 @@ impl Hub {
         Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, addresses }) }
     }
 
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.facts.tls
+    }
+
     /// The first host name: the one in connection strings.
     #[must_use]
     pub fn host_name(&self) -> String {

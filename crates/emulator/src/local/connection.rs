@@ -7,7 +7,9 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use crate::activity::{ConnectionId, DisconnectReason};
+use crate::clock::Now;
 use crate::handle::Hub;
+use crate::hub::HubState;
 use crate::hub::c2d::Settlement;
 use crate::local::line::Line;
 use crate::local::{LocalDelivery, LocalError, LocalEvent, LocalFeature, LocalLogin, LocalLoginError, LocalTelemetry};
@@ -84,8 +86,7 @@ impl LocalConnection {
     /// Takes the next thing that the hub has for the device. A cloud-to-device message is locked from then on. The last one is
     /// [`Closed`](LocalEvent::Closed), once.
     pub fn next_event(&mut self) -> Option<LocalEvent> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.next_event(hub, now))
+        self.change(|line, hub, now| line.next_event(hub, now))
     }
 
     /// Sends telemetry and gives its sequence number in the hub's store; `None` if the routes of an Edge device led elsewhere. A message over 256 KiB
@@ -95,8 +96,7 @@ impl LocalConnection {
     /// [`LocalError::Closed`], [`LocalError::UnknownSystemProperty`], [`LocalError::ReservedName`].
     pub fn send(&mut self, message: LocalTelemetry) -> Result<Option<u64>, LocalError> {
         let draft = message.into_draft()?;
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.send(hub, now, draft))
+        self.change(|line, hub, now| line.send(hub, now, draft))
     }
 
     /// Subscribes; what waits for the device is there at once. Subscribing again is no error.
@@ -105,8 +105,7 @@ impl LocalConnection {
     /// [`LocalError::Closed`], also when the session holds too many subscriptions and the hub closes for that; [`LocalError::SubscriptionRefused`],
     /// [`LocalError::NoFeature`].
     pub fn subscribe(&mut self, feature: LocalFeature) -> Result<(), LocalError> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.subscribe(hub, now, feature))
+        self.change(|line, hub, now| line.subscribe(hub, now, feature))
     }
 
     /// Ends a subscription, if there is one.
@@ -114,8 +113,7 @@ impl LocalConnection {
     /// # Errors
     /// [`LocalError::Closed`], [`LocalError::NoFeature`].
     pub fn unsubscribe(&mut self, feature: LocalFeature) -> Result<(), LocalError> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.unsubscribe(hub, now, feature))
+        self.change(|line, hub, now| line.unsubscribe(hub, now, feature))
     }
 
     /// The device is done with a message: the hub deletes it.
@@ -144,8 +142,7 @@ impl LocalConnection {
     }
 
     fn settle(&mut self, delivery: LocalDelivery, how: Settlement) -> Result<(), LocalError> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.settle(hub, now, delivery, how))
+        self.change(|line, hub, now| line.settle(hub, now, delivery, how))
     }
 
     /// Asks for the twin under an id of the device's choice. The answer is a [`TwinAnswer`](LocalEvent::TwinAnswer), if the device is subscribed to those.
@@ -153,8 +150,7 @@ impl LocalConnection {
     /// # Errors
     /// [`LocalError::Closed`].
     pub fn get_twin(&mut self, request: &str) -> Result<(), LocalError> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.get_twin(hub, now, request))
+        self.change(|line, hub, now| line.get_twin(hub, now, request))
     }
 
     /// Reports properties: a JSON object, in which `null` deletes. The answer comes as for [`get_twin`](Self::get_twin).
@@ -162,8 +158,7 @@ impl LocalConnection {
     /// # Errors
     /// [`LocalError::Closed`]. What is wrong with the patch is in the answer.
     pub fn report(&mut self, request: &str, patch: &[u8]) -> Result<(), LocalError> {
-        let line = &mut self.line;
-        self.shared.change(|hub, now| line.report(hub, now, request, patch))
+        self.change(|line, hub, now| line.report(hub, now, request, patch))
     }
 
     /// Answers the call of a method, known by its [`request`](crate::LocalMethod::request), with a status and JSON or nothing. If nobody waits for it any more, the
@@ -172,13 +167,18 @@ impl LocalConnection {
     /// # Errors
     /// [`LocalError::Closed`], [`LocalError::Response`].
     pub fn respond(&mut self, request: &str, status: i32, body: impl Into<Bytes>) -> Result<(), LocalError> {
-        let (line, body) = (&mut self.line, body.into());
-        self.shared.change(|hub, now| line.respond(hub, now, request, status, &body))
+        let body = body.into();
+        self.change(|line, hub, now| line.respond(hub, now, request, status, &body))
     }
 
     /// Ends the connection in order: no last words, and what the device holds waits in its queue again.
     pub fn disconnect(mut self) {
         self.leave(DisconnectReason::ByDevice);
+    }
+
+    fn change<R>(&mut self, f: impl FnOnce(&mut Line, &mut HubState, Now) -> R) -> R {
+        let line = &mut self.line;
+        self.shared.change(|hub, now| f(line, hub, now))
     }
 
     fn leave(&mut self, why: DisconnectReason) {

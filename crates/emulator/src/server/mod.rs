@@ -2,6 +2,7 @@
 
 mod connection;
 mod stream;
+pub(crate) mod thread;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -1,14 +1,15 @@
 //! Module identities: they are a device's, and each is one of its own (E7, E29, E46).
 
 use iothub_emulator::{
-    Activity, C2dMessage, DeviceAuth, DisconnectReason, DropPoint, Emulator, Fault, HubError, MethodCall, MethodError,
+    Activity, BadFilter, C2dMessage, Config, DeviceAuth, DisconnectReason, DropPoint, Emulator, Fault, HubError,
+    MethodCall, MethodError,
 };
 use serde_json::json;
 
 use crate::support::packets::{self, Connect, Will, key_in};
 use crate::support::peer::Peer;
 use crate::support::twin::{self, DESIRED, METHODS, RES};
-use crate::support::{LIMIT, modules, why_it_ended};
+use crate::support::{LIMIT, modules, start, why_it_ended};
 
 /// A hub with a device `dev` and its module `m`, both connected.
 fn device_and_module() -> (Emulator, Peer, Peer) {
@@ -81,12 +82,17 @@ fn m_e46_a_module_ends_with_its_device_and_is_disabled_with_it() {
 
     hub.set_device_enabled("dev", true).unwrap();
     let mut module = Peer::connected_as(&hub, &connect);
+    module.subscribe(&[(METHODS, 1)]);
+    hub.patch_desired(("dev", "m"), json!({"old": true})).unwrap();
     hub.delete_device("dev").unwrap();
     module.expect_closed_without_packet();
     assert_eq!(why_it_ended(&hub, ("dev", "m")), DisconnectReason::DeviceDeleted);
-    assert!(hub.module("dev", "m").is_none());
+    assert!(hub.module("dev", "m").is_none() && hub.twin(("dev", "m")).is_err());
     hub.create_device("dev").unwrap();
     assert!(hub.modules("dev").is_empty(), "a device made anew has no modules");
+    let anew = hub.create_module("dev", "m").unwrap();
+    assert_eq!(hub.twin(("dev", "m")).unwrap().desired, json!({}));
+    assert!(!Peer::open(&hub).connect(&Connect::of_module(&hub, &anew)), "nor a session");
 }
 
 #[test]
@@ -293,6 +299,19 @@ fn m_e29_a_module_is_refused_cloud_to_device_messages() {
         module.send(&packets::subscribe(1, &[(filter, 1)]));
         module.expect_closed_without_packet();
         assert_eq!(why_it_ended(&hub, ("dev", "m")), DisconnectReason::UnknownFilter(filter.to_owned()));
+        assert_eq!(hub.c2d_queue("dev").len(), 1);
+    }
+}
+
+#[test]
+fn m_e29_where_bad_filters_fail_or_are_ignored_so_is_this_one() {
+    const DEVICEBOUND: &str = "devices/dev/messages/devicebound/#";
+    for (reaction, code) in [(BadFilter::SubackFailure, 0x80), (BadFilter::Ignore, 1)] {
+        let hub = start(Config::new().with_bad_filter(reaction));
+        let mut module = modules::connect(&hub, "m");
+        assert_eq!(module.subscribe(&[(DEVICEBOUND, 1)]), [code], "{reaction:?}");
+        hub.send_c2d("dev", C2dMessage::new("for the device")).unwrap();
+        module.expect_quiet();
         assert_eq!(hub.c2d_queue("dev").len(), 1);
     }
 }

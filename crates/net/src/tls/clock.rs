@@ -9,12 +9,13 @@ use rustls_pki_types::UnixTime;
 
 /// Certificates are judged by the same wall clock as everything else: the one that the caller passes in.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct VerificationClock {
+pub struct VerificationClock {
     seconds: Arc<AtomicU64>,
 }
 
 impl VerificationClock {
-    pub(crate) fn set(&self, wall: SystemTime) {
+    /// Judges by this time from now on.
+    pub fn set(&self, wall: SystemTime) {
         // A clock before 1970 judges as at 1970.
         let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.seconds.store(since_epoch.as_secs(), Ordering::Relaxed);

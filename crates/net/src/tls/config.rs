@@ -23,8 +23,12 @@ const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "private key";
 const SYSTEM_ROOTS: &str = "the root certificates of this system";
 
-/// Builds the one configuration that a connector uses for all its connections.
-pub(crate) fn client_config(
+/// Builds the one configuration that all connections of a connector, or of an HTTPS engine, use.
+///
+/// # Errors
+///
+/// [`CreateError::Certificate`] names what cannot be used.
+pub fn client_config(
     trust: &Trust,
     certificate: Option<&ClientCertificate>,
     clock: &VerificationClock,
@@ -32,6 +36,7 @@ pub(crate) fn client_config(
     let roots = match trust {
         Trust::System => system_roots(rustls_native_certs::load_native_certs())?,
         Trust::Pem(text) => pem_roots(text)?,
+        Trust::Nobody => RootCertStore::empty(),
         // The enum may grow; trusting more than was asked for is never right.
         _ => return Err(wrong(TRUSTED_CERTS, "this kind of trust is not known to iothub-net")),
     };
@@ -56,6 +61,17 @@ pub(crate) fn with_certificate(
     let mut config = config.clone();
     config.client_auth_cert_resolver = identity(certificate)?;
     Ok(Arc::new(config))
+}
+
+/// The same configuration with other authorities to trust.
+pub(crate) fn with_trust(
+    config: &ClientConfig,
+    trust: &Trust,
+    clock: &VerificationClock,
+) -> Result<Arc<ClientConfig>, CreateError> {
+    let mut new = Arc::unwrap_or_clone(client_config(trust, None, clock)?);
+    new.client_auth_cert_resolver = config.client_auth_cert_resolver.clone();
+    Ok(Arc::new(new))
 }
 
 /// The name that goes into SNI and that the server's certificate must carry; addresses are verified, but not sent.

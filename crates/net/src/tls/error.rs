@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 use rustls_pki_types::UnixTime;
 
 /// What a failed handshake means for the connection.
-pub(crate) fn handshake_error(error: &Error) -> ConnectionErrorKind {
+pub fn handshake_error(error: &Error) -> ConnectionErrorKind {
     match error {
         Error::InvalidCertificate(error) => certificate_error(error),
         // Not one of rustls's own: the client certificate's signer.

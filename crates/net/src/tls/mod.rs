@@ -1,4 +1,4 @@
-//! TLS by rustls with ring; no type of theirs leaves this crate.
+//! TLS by rustls with ring. No type of theirs leaves this crate but here, hidden, for the HTTPS engine.
 
 mod clock;
 mod config;
@@ -6,7 +6,8 @@ mod error;
 mod session;
 mod signer;
 
-pub(crate) use clock::VerificationClock;
-pub(crate) use config::{client_config, server_name, with_certificate};
-pub(crate) use error::handshake_error;
+pub use clock::VerificationClock;
+pub use config::client_config;
+pub(crate) use config::{server_name, with_certificate, with_trust};
+pub use error::handshake_error;
 pub(crate) use session::{HandshakeFailure, TlsSession};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use iothub_core::{
     CertificateSigner, ClientCertificate, ConnectionErrorKind, CreateError, Endpoint, SignError,
-    SignatureScheme as Scheme,
+    SignatureScheme as Scheme, Trust,
 };
 use iothub_net::{Connect, Connector};
 use rcgen::KeyPair;
@@ -233,6 +233,29 @@ fn a_certificate_that_cannot_be_used_is_refused_and_the_old_one_stays() {
     }
     greet(&mut connector);
     assert_eq!(server.join().2, 1);
+}
+
+#[test]
+fn other_authorities_are_trusted_from_the_next_connection_on_and_the_certificate_stays() {
+    let authority = Authority::new();
+    let device = authority.client("device-1");
+    let server = authority.server(&["hub.example"]);
+    let refused = server::tls(server.config_with_clients(&authority, TLS13), |mut tls| {
+        std::io::Read::read(&mut tls, &mut [0; 1]).map_err(drop)
+    });
+    let accepted = server::tls(server.config_with_clients(&authority, TLS13), hello);
+    let mut endpoint = with_certificate(endpoint("hub.example", &authority), &device.pem, &device.key.serialize_pem());
+    let trust = std::mem::replace(&mut endpoint.trust, Trust::Nobody);
+    let addresses = crate::support::Scripted([&refused.address, &accepted.address].map(|at| Ok(vec![*at])).into());
+    let mut connector = Connector::new(&endpoint, 8883, TIMEOUT, Some(Box::new(addresses))).expect("a good endpoint");
+
+    let kind = kind(connect(&mut connector));
+    assert!(matches!(kind, ConnectionErrorKind::UntrustedCertificate { .. }), "nobody is trusted: {kind}");
+    connector.set_trust(&trust).expect("a good authority");
+    let error = connector.set_trust(&Trust::Pem("no PEM".to_owned())).expect_err("it must be refused");
+    assert!(error.to_string().starts_with("trusted_certs cannot be used"), "{error}");
+    greet(&mut connector);
+    assert_eq!((refused.join(), accepted.join().2), (Err(()), 1));
 }
 
 #[test]

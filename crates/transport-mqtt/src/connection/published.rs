@@ -1,8 +1,9 @@
 //! What the hub publishes, sorted by its topic from the first packet on: a hub that has kept the session sends before
 //! anything was subscribed.
 //!
-//! Cloud-to-device messages and those to a module's inputs are acknowledged when they are settled. Everything else that comes at QoS 1 is acknowledged at
-//! once, also behind an undecided message: held back, it would keep an Edge gateway from sending anything further.
+//! Messages to the device or to the module's inputs are acknowledged when they are settled. Everything else that comes
+//! at QoS 1 is acknowledged at once, also behind an undecided message: held back, it would keep an Edge gateway from
+//! sending anything further.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use iothub_core::{
     ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Feature, Now, OptionError,
-    Readiness, Transport, TransportOption,
+    Readiness, Transport, TransportOption, Trust,
 };
 use iothub_net::memory::{self, ScriptedConnect};
 use iothub_net::{Connect, Stream, TcpKeepAlive};
@@ -107,6 +107,7 @@ struct Given {
     timeout: Option<Duration>,
     keep_alive: Option<TcpKeepAlive>,
     certificate: Option<String>,
+    trust: Option<Trust>,
 }
 
 /// Notes what each attempt was given.
@@ -152,6 +153,14 @@ impl Connect for Noting {
             return Err(CreateError::Certificate { what: "certificate", detail: "bad".to_owned() });
         }
         self.given.certificate = chain;
+        Ok(())
+    }
+
+    fn set_trust(&mut self, trust: &Trust) -> Result<(), CreateError> {
+        if *trust == Trust::Nobody {
+            return Err(CreateError::Certificate { what: "trusted_certs", detail: "bad".to_owned() });
+        }
+        self.given.trust = Some(trust.clone());
         Ok(())
     }
 
@@ -228,4 +237,20 @@ fn a_certificate_is_handed_to_what_connects_and_its_refusal_back() {
     assert_eq!(shown, [Some("chain".to_owned()), Some("chain".to_owned()), None]);
     transport.unregister(slot);
     assert!(matches!(transport.set_certificate(slot, None), Err(CreateError::Register { .. })));
+}
+
+#[test]
+fn whom_to_trust_is_handed_to_what_connects_and_its_refusal_back() {
+    let (mut transport, attempts) = Noting::transport();
+    let slot = transport.register(registration()).unwrap();
+    let now = Now::system();
+    transport.connect(slot, None, now);
+    let roots = Trust::Pem("roots".to_owned());
+    transport.set_trust(slot, &roots).unwrap();
+    assert!(matches!(transport.set_trust(slot, &Trust::Nobody), Err(CreateError::Certificate { .. })));
+    transport.connect(slot, None, now);
+    let trusted: Vec<_> = attempts.lock().unwrap().iter().map(|given| given.trust.clone()).collect();
+    assert_eq!(trusted, [None, Some(roots.clone())]);
+    transport.unregister(slot);
+    assert!(matches!(transport.set_trust(slot, &roots), Err(CreateError::Register { .. })));
 }

@@ -41,12 +41,17 @@ pub(crate) fn an_input_without_a_callback_is_an_event_or_left_to_the_hub(subject
     send(&bench, "b", ["left"]);
     program.until("the message has arrived", |program| program.stats().received == 1);
     program.round_trip();
-    assert_eq!((program.stats().unwanted, program.messages.len()), (1, 0));
-    assert_eq!((completed(&bench, MODULE).len(), bench.input_queue((DEVICE, MODULE)).len()), (0, 1));
+    let (unwanted, left) = (program.stats().unwanted, bench.input_queue((DEVICE, MODULE)).len());
+    assert_eq!((completed(&bench, MODULE).len(), program.messages.len()), (0, 0));
+    // Where abandoning is an answer, the hub sends it again, and gives it up in the end.
+    assert!((unwanted, left) == (1, 1) || unwanted > 1 && !subject.settles_in_order(), "{unwanted}, {left}");
 
     program.subscribe(Feature::Inputs).expect("the transport has inputs");
     send(&bench, "b", ["heard"]);
-    let message = program.receive();
+    let mut message = program.receive();
+    while message.message_id() == Some("left") {
+        message = program.receive();
+    }
     assert_eq!((message.input_name(), message.message_id()), (Some("b"), Some("heard")));
     message.complete();
     program.finish();

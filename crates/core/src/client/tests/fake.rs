@@ -21,6 +21,7 @@ pub(super) enum Call {
     },
     /// The certificate to show from now on; the text is its chain.
     Certificate(Option<String>),
+    Trust(Trust),
     Disconnect,
     Unregister,
     Subscribe(Vec<Feature>),
@@ -51,6 +52,7 @@ pub(super) struct Script {
     pub(super) methods_are_full: bool,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
+    pub(super) refuses_trust: bool,
     pub(super) parks: Vec<Option<Duration>>,
     start: Instant,
 }
@@ -84,6 +86,7 @@ impl Fake {
             twin_is_full: false,
             methods_are_full: false,
             mute: false,
+            refuses_trust: false,
             parks: Vec::new(),
             start: mono,
         };
@@ -181,7 +184,7 @@ impl Fake {
     }
 
     /// Whether the client has something to do now.
-    pub(super) fn is_due(&self, client: &DeviceClient) -> bool {
+    pub(super) fn is_due<K>(&self, client: &Client<K>) -> bool {
         client.next_deadline().is_some_and(|due| due <= self.script().now.mono)
     }
 
@@ -332,6 +335,15 @@ impl Transport for FakeTransport {
             TransportOption::KeepAlive(_) => Ok(()),
             other => Err(OptionError::NotOfTransport { option: other.name(), transport: "fake" }),
         }
+    }
+
+    fn set_trust(&mut self, _: Slot, trust: &Trust) -> Result<(), CreateError> {
+        let mut script = self.fake.script();
+        if script.refuses_trust {
+            return Err(CreateError::Certificate { what: "trusted_certs", detail: "it is odd".to_owned() });
+        }
+        script.calls.push(Call::Trust(trust.clone()));
+        Ok(())
     }
 
     fn set_certificate(&mut self, _: Slot, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {

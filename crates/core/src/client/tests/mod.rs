@@ -6,7 +6,9 @@ mod close;
 mod connection;
 mod create;
 mod credentials;
+mod edge;
 mod fake;
+mod invoke;
 mod methods;
 mod modules;
 mod options;
@@ -38,11 +40,11 @@ fn names(from: &Receiver<(&'static str, Outcome)>) -> Vec<&'static str> {
 }
 
 /// The states of all status events that wait to be read.
-fn states(client: &mut DeviceClient) -> Vec<ConnectionState> {
+fn states<K>(client: &mut Client<K>) -> Vec<ConnectionState> {
     statuses(client).into_iter().map(|change| change.state).collect()
 }
 
-fn statuses(client: &mut DeviceClient) -> Vec<StatusChange> {
+fn statuses<K>(client: &mut Client<K>) -> Vec<StatusChange> {
     let mut changes = Vec::new();
     while let Some(event) = client.next_event() {
         if let Event::Status(change) = event {
