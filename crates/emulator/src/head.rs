@@ -11,6 +11,7 @@ use crate::auth::Peer;
 use crate::clock::Now;
 use crate::faults::DropPoint;
 use crate::hub::HubState;
+use crate::outgoing::Outgoing;
 
 /// How the driver ends the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +49,26 @@ pub(crate) trait Head: Debug + Send + Sync {
     /// The peer does not read what it is sent.
     fn overwhelmed(&mut self, hub: &mut HubState, now: Now, pending: usize);
 
+    /// What goes to the peer.
+    fn outgoing(&self) -> &Outgoing;
+
+    /// As [`outgoing`](Self::outgoing), to take from.
+    fn outgoing_mut(&mut self) -> &mut Outgoing;
+
     /// What is to be written now, in one go.
-    fn take_output(&mut self) -> Vec<u8>;
+    fn take_output(&mut self) -> Vec<u8> {
+        self.outgoing_mut().take()
+    }
 
     /// Whether more is to be written, but in a write of its own.
-    fn has_more_output(&self) -> bool;
+    fn has_more_output(&self) -> bool {
+        self.outgoing().has_more()
+    }
 
     /// Whether the network to the peer is gone: the driver neither reads nor writes.
-    fn cut_off(&self) -> bool;
+    fn cut_off(&self) -> bool {
+        self.outgoing().is_dead()
+    }
 
     /// Whether and how the stream is to end once everything is written.
     fn closing(&self) -> Option<Close>;

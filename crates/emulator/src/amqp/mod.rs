@@ -132,6 +132,9 @@ impl crate::head::Head for Head {
     fn receive(&mut self, hub: &mut HubState, now: Now, bytes: &[u8]) {
         // First what is due and what the service has done: bytes that come after a deadline do not lift it.
         self.poll(hub, now);
+        if self.closing().is_some() || self.cut_off() {
+            return;
+        }
         self.decoder.push(bytes);
         if let State::Open(open) = &mut self.state {
             open.last_heard = now.elapsed;
@@ -179,16 +182,12 @@ impl crate::head::Head for Head {
         self.close(hub, now, DisconnectReason::DeviceDoesNotRead { pending });
     }
 
-    fn take_output(&mut self) -> Vec<u8> {
-        self.outgoing.take()
+    fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
-    fn has_more_output(&self) -> bool {
-        self.outgoing.has_more()
-    }
-
-    fn cut_off(&self) -> bool {
-        self.outgoing.is_dead()
+    fn outgoing_mut(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     fn closing(&self) -> Option<Close> {

@@ -181,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_the_event_stream_sign_with_the_text_of_the_key() {
+        let as_text = sign(&BASE64.encode(KEY), "contoso.azure-devices.net/events", 1_700_003_600);
+        let token = Token::parse(as_text.as_bytes()).unwrap();
+        assert!(token.is_signed_with_text(KEY) && !token.is_signed_with(KEY));
+    }
+
+    #[test]
     fn an_audience_covers_by_whole_segments() {
         let host = "Contoso.Azure-Devices.NET";
         for (resource, client_id, expected) in [

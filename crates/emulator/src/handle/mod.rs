@@ -132,7 +132,7 @@ impl Hub {
         self.change(|hub, now| hub.set_enabled(id, enabled, now))
     }
 
-    /// Closes the connections of the device and its modules without a packet; false if the device has none.
+    /// Closes the connections of the device and its modules without a packet; over AMQP it detaches their links. False if the device has none.
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`].

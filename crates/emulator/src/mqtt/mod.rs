@@ -166,16 +166,12 @@ impl crate::head::Head for Head {
         }
     }
 
-    fn take_output(&mut self) -> Vec<u8> {
-        self.outgoing.take()
+    fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
-    fn has_more_output(&self) -> bool {
-        self.outgoing.has_more()
-    }
-
-    fn cut_off(&self) -> bool {
-        self.outgoing.is_dead()
+    fn outgoing_mut(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     fn closing(&self) -> Option<Close> {
