@@ -8,6 +8,7 @@ mod c2d;
 mod cbs;
 mod condition;
 mod connection;
+mod detach;
 mod events;
 mod feedback;
 mod frame;
