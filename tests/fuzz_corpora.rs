@@ -59,3 +59,8 @@ fn a_proxys_answer_is_a_tunnel_or_an_error_whatever_it_is() {
 fn the_emulator_stands_whatever_a_device_says() {
     run_all("emulator_mqtt", targets::emulator_mqtt::run);
 }
+
+#[test]
+fn the_emulator_stands_whatever_an_amqp_client_says() {
+    run_all("emulator_amqp", targets::emulator_amqp::run);
+}

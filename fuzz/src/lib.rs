@@ -9,7 +9,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a target reports by panicking")]
 
+mod amqp_wire;
 pub mod connection_string;
+pub mod emulator_amqp;
 pub mod emulator_mqtt;
 pub mod mqtt_session;
 pub mod properties;

@@ -49,7 +49,7 @@ impl Emulator {
         let config = config.validated()?;
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let (max_connections, host_names) = (config.max_connections, config.host_names.clone());
-        let wanted = Addresses { mqtt: config.mqtt_address, https: config.https_address };
+        let wanted = Addresses { mqtt: config.mqtt_address, amqp: config.amqp_address, https: config.https_address };
         let shared = Arc::new(Shared::new(config));
         let server = Server::start(Arc::clone(&shared), &tls, wanted, max_connections)?;
         let hub = Hub::new(shared, tls, host_names, server.addresses());

@@ -1,7 +1,9 @@
 //! A local Azure IoT Hub to develop and test against: library and binary.
 //!
 //! [`Emulator::start`] gives a hub on a free port of 127.0.0.1 within milliseconds, on a thread of its own. Devices
-//! connect with any SDK, over MQTT 3.1.1 on TLS or on a WebSocket; their tokens and certificates are checked for real. The service side is
+//! connect with any SDK, over MQTT 3.1.1 on TLS or on a WebSocket, or over AMQP 1.0 on TLS; their tokens and certificates are
+//! checked for real. So are those of back ends, which send messages, read feedback and read the event stream over AMQP. The
+//! service side in the same process is
 //! [`Hub`], a blocking handle to clone and share: it creates devices, sends cloud-to-device messages, reads telemetry and
 //! feedback, changes twins, calls methods, and tells what happened on each connection. Its clock can be advanced, so that a
 //! test of a one-hour token takes no hour, and it injects [faults](Fault): a connection dropped at an exact point, an answer
@@ -27,7 +29,8 @@
 //!
 //! # What it does as the real hub, and what not
 //!
-//! The contract is section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E50; `contract.txt` lists each with its test.
+//! The contracts are section 11 of `docs/hub-over-mqtt.md`, numbers E1 to E50, and `docs/hub-over-amqp.md`, numbers E1 to E45;
+//! `contract.txt` and `contract-amqp.txt` list each with its tests.
 //! Where the real hub's behaviour is not certain, [`Config`] has a switch whose default names its source. Of what a device
 //! may ask for, this version has telemetry, cloud-to-device messages, its twin and direct methods; a module has the same but
 //! for its messages, which come to inputs, and only if its device has routes ([`Config::with_edge_routes`]). There is no
@@ -36,15 +39,17 @@
 //!
 //! # Inside
 //!
-//! `hub` is the state and its rules, `mqtt` one connection's state machine over it, `https` answers requests: all pure, with
-//! the time as an argument, as is `local`, which has no bytes. `server` moves bytes between them and the network. The crate
-//! names no client crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on both sides.
+//! `hub` is the state and its rules, `mqtt` and `amqp` each one connection's state machine over it, `https` answers requests:
+//! all pure, with the time as an argument, as is `local`, which has no bytes. `server` moves bytes between them and the
+//! network. The crate names no client crate: its encoding and parsing are its own, so that a mistake cannot agree with itself on
+//! both sides.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 mod activity;
+pub(crate) mod amqp;
 pub(crate) mod arrival;
 pub(crate) mod auth;
 pub(crate) mod clock;
@@ -56,6 +61,7 @@ pub(crate) mod escape;
 mod faults;
 pub(crate) mod guid;
 mod handle;
+pub(crate) mod head;
 pub(crate) mod https;
 pub(crate) mod hub;
 mod local;
@@ -64,6 +70,8 @@ mod method;
 mod module;
 pub(crate) mod mqtt;
 mod offline;
+pub(crate) mod outgoing;
+pub(crate) mod policy;
 mod proxy;
 mod record;
 mod routes;
@@ -74,7 +82,7 @@ mod who;
 mod workload;
 
 pub use activity::{
-    Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion, WebSocketUpgrade,
+    Activity, AmqpLink, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion, WebSocketUpgrade,
 };
 pub use config::{
     BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
@@ -82,7 +90,7 @@ pub use config::{
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
-pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
+pub use faults::{AmqpOutcome, CbsFault, DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use local::{
     LocalConnection, LocalDelivery, LocalError, LocalEvent, LocalFeature, LocalLogin, LocalLoginError, LocalMessage,

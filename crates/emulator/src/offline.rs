@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::faults::DropPoint;
 use crate::handle::{Addresses, Hub};
-use crate::mqtt::Head;
+use crate::head::{Head, NewHead};
 use crate::shared::Shared;
 use crate::tls::Tls;
+use crate::{amqp, mqtt};
 
 /// A hub whose bytes and clock its owner moves. It derefs to [`Hub`], the service side.
 ///
@@ -49,7 +50,7 @@ impl OfflineHub {
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let shared = Arc::new(Shared::new(config));
         let nowhere = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let addresses = Addresses { mqtt: nowhere(8883), https: nowhere(443) };
+        let addresses = Addresses { mqtt: nowhere(8883), amqp: nowhere(5671), https: nowhere(443) };
         let hub = Hub::new(Arc::clone(&shared), tls, host_names, addresses);
         Ok(Self { hub, shared })
     }
@@ -60,13 +61,23 @@ impl OfflineHub {
         self.hub.clone()
     }
 
-    /// Takes in a connection, as if TLS 1.3 without a client certificate had been established on it.
+    /// Takes in an MQTT connection, as if TLS 1.3 without a client certificate had been established on it.
     #[must_use]
     pub fn accept(&self) -> OfflineConnection {
+        self.accept_with(|arrival, peer| Box::new(mqtt::Head::new(arrival, peer)))
+    }
+
+    /// Takes in an AMQP connection, as if TLS 1.3 without a client certificate had been established on it.
+    #[must_use]
+    pub fn accept_amqp(&self) -> OfflineConnection {
+        self.accept_with(|arrival, peer| Box::new(amqp::Head::new(arrival, peer)))
+    }
+
+    fn accept_with(&self, new_head: NewHead) -> OfflineConnection {
         let head = self.shared.change(|hub, now| {
             let mut arrival = Arrival::new(hub, now);
             arrival.reach(hub, now, DropPoint::TlsEstablished);
-            Head::new(&arrival, Peer { tls_version: Some(TlsVersion::Tls13), ..Peer::default() })
+            new_head(&arrival, Peer { tls_version: Some(TlsVersion::Tls13), ..Peer::default() })
         });
         OfflineConnection { shared: Arc::clone(&self.shared), head }
     }
@@ -89,7 +100,7 @@ impl Deref for OfflineHub {
 /// One connection to an [`OfflineHub`]: bytes in, bytes out, next time-out.
 pub struct OfflineConnection {
     shared: Arc<Shared>,
-    head: Head,
+    head: Box<dyn Head>,
 }
 
 impl OfflineConnection {

@@ -88,6 +88,7 @@ fn the_ready_line_names_address_certificate_devices_and_modules_and_the_hub_serv
     let flags = [
         "--mqtt=127.0.0.1:0",
         "--https=127.0.0.1:0",
+        "--amqp=127.0.0.1:0",
         "--host-name",
         "hub.localtest",
         "--ca",
@@ -115,7 +116,7 @@ fn the_ready_line_names_address_certificate_devices_and_modules_and_the_hub_serv
 #[test]
 fn an_interrupt_or_a_termination_ends_it_with_0_and_one_line_was_printed() {
     for signal in ["INT", "TERM"] {
-        let mut running = Running::start(&["--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
+        let mut running = Running::start(&["--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
         assert_eq!(running.signal(signal), (Some(0), String::new()), "{signal}");
     }
 }
@@ -130,8 +131,23 @@ fn a_bad_flag_or_seed_ends_it_with_2_and_a_text_that_names_it() {
         (&["--gateway-name", "a b", "--mqtt", "127.0.0.1:0"], "--gateway-name"),
         (&["--nothing"], "--nothing"),
         (&["--seed", "/nonexistent/seed.json"], "--seed"),
-        (&["--seed", seed.path(), "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0"], "devices[0]"),
-        (&["--ca", "/nonexistent/ca.pem", "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0"], "--ca"),
+        (
+            &["--seed", seed.path(), "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--https", "127.0.0.1:0"],
+            "devices[0]",
+        ),
+        (
+            &[
+                "--ca",
+                "/nonexistent/ca.pem",
+                "--mqtt",
+                "127.0.0.1:0",
+                "--amqp",
+                "127.0.0.1:0",
+                "--https",
+                "127.0.0.1:0",
+            ],
+            "--ca",
+        ),
     ] {
         let (code, stdout, stderr) = outcome(flags);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{flags:?}: {stderr}");
@@ -144,10 +160,11 @@ fn a_bad_flag_or_seed_ends_it_with_2_and_a_text_that_names_it() {
 fn a_port_that_is_taken_ends_it_with_1_and_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for flags in [["--mqtt", &address, "--https", "127.0.0.1:0"], ["--mqtt", "127.0.0.1:0", "--https", &address]] {
-        let (code, _, stderr) = outcome(&flags);
+    let free = "127.0.0.1:0";
+    for [mqtt, amqp, https] in [[&*address, free, free], [free, &address, free], [free, free, &address]] {
+        let (code, _, stderr) = outcome(&["--mqtt", mqtt, "--amqp", amqp, "--https", https]);
         assert_eq!(code, Some(1));
-        assert!(stderr.contains(&address) && stderr.contains("--mqtt, --https"), "{stderr}");
+        assert!(stderr.contains(&address) && stderr.contains("--mqtt, --amqp, --https"), "{stderr}");
     }
 }
 

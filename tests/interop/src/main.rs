@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test runner tells its results on the terminal")]
 
+mod amqp;
 mod mosquitto;
 mod mqtt;
 mod process;
@@ -19,10 +20,11 @@ fn main() -> ExitCode {
     let (name, outcome) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["mqtt"] => ("interop-mqtt", mqtt::over_tls(&mut report)),
         ["mqtt-ws"] => ("interop-mqtt-ws", mqtt::over_web_socket(&mut report)),
+        ["amqp"] => ("interop-amqp", amqp::run(&mut report)),
         ["mosquitto"] => ("interop-mosquitto", mosquitto::run(&mut report)),
         _ => {
             println!(
-                "usage: iothub-interop mqtt | mqtt-ws | mosquitto   (tests/interop/run installs what they need first)"
+                "usage: iothub-interop mqtt | mqtt-ws | amqp | mosquitto   (tests/interop/run installs what they need first)"
             );
             return ExitCode::from(2);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Token<'a> {
     raw_expiry: &'a str,
     signature: Vec<u8>,
     expiry: SystemTime,
+    /// `skn`, as sent: the shared access policy whose key has signed.
+    policy: Option<&'a str>,
 }
 
 /// How a token's resource covers an identity.
@@ -40,7 +42,7 @@ impl<'a> Token<'a> {
         let malformed = RefusalReason::TokenMalformed;
         let text = std::str::from_utf8(password).map_err(|_| malformed("it is not UTF-8"))?;
         let fields = text.strip_prefix(PREFIX).ok_or(malformed("it does not begin with 'SharedAccessSignature '"))?;
-        let (mut resource, mut signature, mut expiry) = (None, None, None);
+        let (mut resource, mut signature, mut expiry, mut policy) = (None, None, None, None);
         for field in fields.split('&') {
             let (name, value) = field.split_once('=').ok_or(malformed("it has a field without '='"))?;
             let slot = match name {
@@ -48,7 +50,7 @@ impl<'a> Token<'a> {
                 "sig" => &mut signature,
                 "se" => &mut expiry,
                 "skn" if value.is_empty() => continue,
-                "skn" => return Err(malformed("it names a policy (skn); a device signs with its own key")),
+                "skn" => &mut policy,
                 _ => return Err(malformed("it has a field other than sr, sig, se and skn")),
             };
             if slot.replace(value).is_some() {
@@ -63,11 +65,16 @@ impl<'a> Token<'a> {
         let seconds: u64 = raw_expiry.parse().map_err(|_| malformed("se is not a number of seconds"))?;
         let expiry =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(malformed("se is out of range"))?;
-        Ok(Self { raw_resource, raw_expiry, signature, expiry })
+        Ok(Self { raw_resource, raw_expiry, signature, expiry, policy })
     }
 
     pub(crate) fn expiry(&self) -> SystemTime {
         self.expiry
+    }
+
+    /// `skn`, decoded: the policy whose key has signed; `None` if a device's has.
+    pub(crate) fn policy(&self) -> Option<String> {
+        self.policy.map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned())
     }
 
     /// `sr`, decoded.
@@ -94,6 +101,15 @@ impl<'a> Token<'a> {
 
     /// Whether this base64 key made the signature.
     pub(crate) fn is_signed_with(&self, key: &str) -> bool {
+        BASE64.decode(key).is_ok_and(|key| self.is_signed_with_bytes(&key))
+    }
+
+    /// Whether the key's text did, not decoded: how clients of the event stream sign (docs/hub-over-amqp.md 4).
+    pub(crate) fn is_signed_with_text(&self, key: &str) -> bool {
+        self.is_signed_with_bytes(key.as_bytes())
+    }
+
+    fn is_signed_with_bytes(&self, key: &[u8]) -> bool {
         mac(key, self.raw_resource, self.raw_expiry).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 }
@@ -117,15 +133,15 @@ pub(crate) fn valid_for(lifetime: Duration, key: &SecretKey, resource: &str, clo
 pub(crate) fn sign(key: &str, resource: &str, expiry: u64) -> String {
     let resource = escape(resource);
     let expiry = expiry.to_string();
-    let Some(mac) = mac(key, &resource, &expiry) else { return String::new() };
+    let key = BASE64.decode(key).ok();
+    let Some(mac) = key.and_then(|key| mac(&key, &resource, &expiry)) else { return String::new() };
     let signature = BASE64.encode(mac.finalize().into_bytes());
     let signature = escape(&signature);
     format!("{PREFIX}sr={resource}&sig={signature}&se={expiry}")
 }
 
-fn mac(key: &str, resource: &str, expiry: &str) -> Option<Hmac<Sha256>> {
-    let key = BASE64.decode(key).ok()?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+fn mac(key: &[u8], resource: &str, expiry: &str) -> Option<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     for part in [resource, "\n", expiry] {
         mac.update(part.as_bytes());
     }
@@ -165,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_the_event_stream_sign_with_the_text_of_the_key() {
+        let as_text = sign(&BASE64.encode(KEY), "contoso.azure-devices.net/events", 1_700_003_600);
+        let token = Token::parse(as_text.as_bytes()).unwrap();
+        assert!(token.is_signed_with_text(KEY) && !token.is_signed_with(KEY));
+    }
+
+    #[test]
     fn an_audience_covers_by_whole_segments() {
         let host = "Contoso.Azure-Devices.NET";
         for (resource, client_id, expected) in [
@@ -201,7 +224,6 @@ mod tests {
             ("SharedAccessSignature sr=a&sig=!!&se=1", "base64"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=soon", "seconds"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=1&se=2", "twice"),
-            ("SharedAccessSignature sr=a&sig=AAAA&se=1&skn=owner", "policy"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=99999999999999999999", "seconds"),
         ] {
             match Token::parse(text.as_bytes()) {

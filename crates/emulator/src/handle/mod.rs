@@ -1,8 +1,9 @@
 //! The service side of a running hub: what a back end could do, and what only a test can.
 
-mod messages;
+pub(crate) mod messages;
 mod methods;
 mod modules;
+mod services;
 mod twins;
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ struct Facts {
 pub(crate) struct Addresses {
     pub(crate) mqtt: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) amqp: SocketAddr,
 }
 
 /// Where it is, and its devices.
@@ -70,6 +72,12 @@ impl Hub {
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {
         self.facts.addresses.mqtt
+    }
+
+    /// The bound address of AMQP 1.0 over TLS.
+    #[must_use]
+    pub fn amqp_address(&self) -> SocketAddr {
+        self.facts.addresses.amqp
     }
 
     /// The bound address of HTTPS, with MQTT over WebSocket. Official SDKs ask for port 443, whatever they are told.
@@ -131,7 +139,7 @@ impl Hub {
         self.change(|hub, now| hub.set_enabled(id, enabled, now))
     }
 
-    /// Closes the connections of the device and its modules without a packet; false if the device has none.
+    /// Closes the connections of the device and its modules without a packet; over AMQP it detaches their links. False if the device has none.
     ///
     /// # Errors
     /// [`HubError::DeviceNotFound`].

@@ -17,10 +17,18 @@ use crate::https::refusal::Refusal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Mqtt,
+    Amqp,
 }
 
 /// Which protocol is spoken where: path, subprotocol, protocol. Paths and subprotocols are compared without regard to case.
-const ROUTES: [(&str, &str, Protocol); 1] = [("/$iothub/websocket", "mqtt", Protocol::Mqtt)];
+/// AMQP has the name that Azure gives it and the registered one, for devices and for back ends (docs/hub-over-amqp.md 1).
+const ROUTES: [(&str, &str, Protocol); 5] = [
+    ("/$iothub/websocket", "mqtt", Protocol::Mqtt),
+    ("/$iothub/websocket", "AMQPWSB10", Protocol::Amqp),
+    ("/$iothub/websocket", "amqp", Protocol::Amqp),
+    ("/$servicebus/websocket", "AMQPWSB10", Protocol::Amqp),
+    ("/$servicebus/websocket", "amqp", Protocol::Amqp),
+];
 
 /// What RFC 6455 1.3 appends to a key.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -68,7 +76,7 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Upgrade, Refusal> {
     let refuse = |why: &str| Err(Refusal::bad_upgrade(why));
     let path = request.uri().path();
     if !is_path_of_web_sockets(path) {
-        return refuse("there is no WebSocket at this path: ask for /$iothub/websocket");
+        return refuse("there is no WebSocket at this path: ask for /$iothub/websocket or /$servicebus/websocket");
     }
     if request.method() != Method::GET {
         return refuse("a WebSocket is asked for with GET");
@@ -106,7 +114,9 @@ fn subprotocol<'a, B>(request: &'a Request<B>, path: &str) -> Option<(&'a str, P
 
 fn unknown_subprotocol<B>(request: &Request<B>) -> Refusal {
     let offered: Vec<_> = tokens(request, &SEC_WEBSOCKET_PROTOCOL).collect();
-    Refusal::bad_upgrade(format!("none of the subprotocols {offered:?} is spoken here: ask for mqtt"))
+    Refusal::bad_upgrade(format!(
+        "none of the subprotocols {offered:?} is spoken here: ask for mqtt, AMQPWSB10 or amqp"
+    ))
 }
 
 fn accept_value(key: &str) -> String {

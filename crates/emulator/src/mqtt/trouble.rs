@@ -96,7 +96,7 @@ impl Head {
         }
         let (at, connection) = (now.wall, self.id);
         let State::Open(open) = &mut self.state else { return false };
-        match by_message::asked(&draft.properties) {
+        match by_message::asked(&draft.properties, by_message::Protocol::Mqtt) {
             None => false,
             Some(Ok(asked)) => {
                 let due = now.elapsed.saturating_add(asked.delay);

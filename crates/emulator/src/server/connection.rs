@@ -16,13 +16,14 @@ use crate::auth::Peer;
 use crate::auth::x509::Authorities;
 use crate::clock::Now;
 use crate::faults::DropPoint;
+use crate::head::{Close, Head};
 use crate::https::Protocol;
 use crate::hub::outbox::MAX_PENDING;
-use crate::mqtt::{Close, Head};
 use crate::server::https;
 use crate::server::stream::{Stream, Wire, end_tcp};
 use crate::server::web_socket::WebSocket;
 use crate::shared::Shared;
+use crate::{amqp, mqtt};
 
 /// The time between the two pieces of a split, so that the peer reads them apart.
 const SPLIT_PAUSE: Duration = Duration::from_millis(10);
@@ -39,6 +40,7 @@ pub(super) struct Context {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Port {
     Mqtt,
+    Amqp,
     Https,
 }
 
@@ -59,13 +61,15 @@ pub(super) async fn serve(mut tcp: TcpStream, from: SocketAddr, port: Port, cont
     }
     let peer = peer_of(&tls, from, &context);
     match port {
-        Port::Mqtt => run(Stream::new(tls), shared, Head::new(&arrival, peer), &waker).await,
+        Port::Mqtt => run(Stream::new(tls), shared, &mut mqtt::Head::new(&arrival, peer), &waker).await,
+        Port::Amqp => run(Stream::new(tls), shared, &mut amqp::Head::new(&arrival, peer), &waker).await,
         Port::Https => {
             let Some((io, upgrade)) = https::serve(tls, shared, &mut arrival, &waker).await else { return };
             let peer = Peer { web_socket: Some(upgrade.asked), ..peer };
             let stream = Stream::new(WebSocket::new(io, upgrade.frame_size));
             match upgrade.protocol {
-                Protocol::Mqtt => run(stream, shared, Head::new(&arrival, peer), &waker).await,
+                Protocol::Mqtt => run(stream, shared, &mut mqtt::Head::new(&arrival, peer), &waker).await,
+                Protocol::Amqp => run(stream, shared, &mut amqp::Head::new(&arrival, peer), &waker).await,
             }
         }
     }
@@ -121,7 +125,7 @@ fn peer_of(tls: &TlsStream<TcpStream>, from: SocketAddr, context: &Context) -> P
 }
 
 /// Moves bytes until the head or the peer ends it.
-async fn run<W: Wire>(mut stream: Stream<W>, shared: &Shared, mut head: Head, waker: &Waker) {
+async fn run<W: Wire>(mut stream: Stream<W>, shared: &Shared, head: &mut dyn Head, waker: &Waker) {
     loop {
         stream.push(head.take_output());
         while head.has_more_output() {

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -40,6 +41,7 @@ impl Server {
         max_connections: usize,
     ) -> Result<Self, StartError> {
         let (mqtt, mqtt_address) = listen(wanted.mqtt)?;
+        let (amqp, amqp_address) = listen(wanted.amqp)?;
         let (https, https_address) = listen(wanted.https)?;
         let context = connection::Context {
             shared: Arc::clone(&shared),
@@ -48,13 +50,13 @@ impl Server {
         };
         let thread = ServerThread::start("iothub-emulator", move |stopped| async move {
             tokio::select! {
-                () = accept(mqtt, https, context, max_connections) => {}
+                () = accept([(mqtt, Port::Mqtt), (amqp, Port::Amqp), (https, Port::Https)], context, max_connections) => {}
                 () = keep_time(&shared) => {}
                 _ = stopped => {}
             }
             shared.change(|hub, now| hub.stop(now));
         })?;
-        let addresses = Addresses { mqtt: mqtt_address, https: https_address };
+        let addresses = Addresses { mqtt: mqtt_address, amqp: amqp_address, https: https_address };
         Ok(Self { addresses, _thread: thread })
     }
 
@@ -72,17 +74,29 @@ pub(crate) fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), St
     Ok((listener, bound))
 }
 
-/// Accepts connections for ever. Dropping the future closes all of them.
-async fn accept(mqtt: TcpListener, https: TcpListener, context: connection::Context, max_connections: usize) {
-    let (mqtt, https) = match (tokio::net::TcpListener::from_std(mqtt), tokio::net::TcpListener::from_std(https)) {
-        (Ok(mqtt), Ok(https)) => (mqtt, https),
-        (Err(error), _) | (_, Err(error)) => return tracing::error!(%error, "cannot serve a listener"),
-    };
+/// Accepts connections on every port for ever, at most so many together. Dropping the future closes all of them.
+async fn accept<const N: usize>(ports: [(TcpListener, Port); N], context: connection::Context, max_connections: usize) {
+    let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    let mut listeners = JoinSet::new();
+    for (listener, port) in ports {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listeners.spawn(accept_on(listener, port, context.clone(), Arc::clone(&places))),
+            Err(error) => return tracing::error!(%error, "cannot serve a listener"),
+        };
+    }
+    listeners.join_next().await;
+}
+
+async fn accept_on(
+    listener: tokio::net::TcpListener,
+    port: Port,
+    context: connection::Context,
+    places: Arc<Semaphore>,
+) {
     let mut connections = JoinSet::new();
     loop {
-        let (accepted, port) = tokio::select! {
-            accepted = mqtt.accept() => (accepted, Port::Mqtt),
-            accepted = https.accept() => (accepted, Port::Https),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task failed");
@@ -90,12 +104,16 @@ async fn accept(mqtt: TcpListener, https: TcpListener, context: connection::Cont
                 continue;
             }
         };
-        match accepted {
-            Ok((tcp, from)) if connections.len() < max_connections => {
-                connections.spawn(connection::serve(tcp, from, port, context.clone()));
+        match (accepted, Arc::clone(&places).try_acquire_owned()) {
+            (Ok((tcp, from)), Ok(place)) => {
+                let serving = connection::serve(tcp, from, port, context.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
             }
-            Ok(_) => tracing::warn!(max_connections, "too many connections: closed the new one"),
-            Err(error) => {
+            (Ok(_), Err(_)) => tracing::warn!("too many connections: closed the new one"),
+            (Err(error), _) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

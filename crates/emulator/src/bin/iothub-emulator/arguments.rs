@@ -7,10 +7,11 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 A local Azure IoT Hub to develop and test against.
 
-Usage: iothub-emulator [--mqtt ADDR] [--https ADDR] [--host-name NAME]... [--gateway-name NAME]... [--ca FILE] [--seed FILE]
-                       [--verbose]
+Usage: iothub-emulator [--mqtt ADDR] [--amqp ADDR] [--https ADDR] [--host-name NAME]... [--gateway-name NAME]...
+                       [--ca FILE] [--seed FILE] [--verbose]
 
   --mqtt ADDR          where to listen for MQTT over TLS [127.0.0.1:8883; port 0: a free one]
+  --amqp ADDR          where to listen for AMQP 1.0 over TLS [127.0.0.1:5671; port 0: a free one]
   --https ADDR         where to listen for HTTPS, with MQTT over WebSocket [127.0.0.1:8443; port 0: a free one;
                        official SDKs ask for port 443, which not everybody may listen on]
   --host-name NAME     a name for the server certificate and for tokens; may be repeated, the first one is
@@ -30,8 +31,9 @@ Usage: iothub-emulator [--mqtt ADDR] [--https ADDR] [--host-name NAME]... [--gat
   --verbose            log every connection
   --help, --version
 
-When it is ready it prints one line of JSON on stdout, with its addresses and the connection string of each
-device and module. These strings hold keys, and printing them is what the emulator is for: the keys are its
+When it is ready it prints one line of JSON on stdout, with its addresses and the connection strings of each
+device and module, of the service and of the event stream. These strings hold keys, and printing them is what
+the emulator is for: the keys are its
 own and protect nothing else. Never give it the key of a real hub. Logs go to stderr. SIGINT or SIGTERM ends
 it.
 ";
@@ -48,6 +50,7 @@ pub(crate) enum Command {
 pub(crate) struct Arguments {
     pub(crate) mqtt: Option<SocketAddr>,
     pub(crate) https: Option<SocketAddr>,
+    pub(crate) amqp: Option<SocketAddr>,
     pub(crate) host_names: Vec<String>,
     pub(crate) gateway_names: Vec<String>,
     pub(crate) ca: Option<PathBuf>,
@@ -65,7 +68,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(OsString::from(value))),
             _ => (text, None),
         };
-        let takes_value = matches!(flag, "--mqtt" | "--https" | "--host-name" | "--gateway-name" | "--ca" | "--seed");
+        let takes_value =
+            matches!(flag, "--mqtt" | "--amqp" | "--https" | "--host-name" | "--gateway-name" | "--ca" | "--seed");
         if !takes_value && attached.is_some() {
             return Err(format!("{flag} takes no value"));
         }
@@ -105,7 +109,11 @@ impl Arguments {
                 let address = text
                     .parse()
                     .map_err(|_| format!("{flag}: '{text}' is no address; write IP:PORT, such as 127.0.0.1:8883"))?;
-                let place = if flag == "--https" { &mut self.https } else { &mut self.mqtt };
+                let place = match flag {
+                    "--amqp" => &mut self.amqp,
+                    "--https" => &mut self.https,
+                    _ => &mut self.mqtt,
+                };
                 place.replace(address).is_some()
             }
         };
@@ -126,6 +134,7 @@ mod tests {
         let expected = Arguments {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
             https: Some(([127, 0, 0, 1], 443).into()),
+            amqp: Some(([127, 0, 0, 1], 1).into()),
             host_names: vec!["a.test".into(), "b.test".into()],
             gateway_names: vec!["g.test".into()],
             ca: Some("ca.pem".into()),
@@ -133,6 +142,7 @@ mod tests {
             verbose: true,
         };
         let flags = [
+            "--amqp=127.0.0.1:1",
             "--mqtt",
             "127.0.0.1:0",
             "--https=127.0.0.1:443",

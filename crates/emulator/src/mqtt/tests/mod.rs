@@ -11,7 +11,7 @@ mod twin;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use super::{Close, Head};
+use super::Head;
 use crate::activity::{Activity, DisconnectReason, RefusalReason};
 use crate::arrival::Arrival;
 use crate::auth::Peer;
@@ -19,6 +19,7 @@ use crate::clock::{Clock, Now, unix_seconds};
 use crate::config::{BadFilter, Config, LockExpiry, OutOfOrderPuback, UnknownTopic};
 use crate::device::DeviceAuth;
 use crate::faults::{DropPoint, Fault};
+use crate::head::{Close, Head as _};
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::message::C2dMessage;

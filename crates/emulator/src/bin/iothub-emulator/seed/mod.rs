@@ -12,10 +12,19 @@ use serde_json::{Map, Value};
 
 use identity::SeedIdentity;
 
-/// Where the program listens if neither flag nor seed says so: the port that SDKs expect.
+/// Where the program listens if neither flag nor seed says so: the ports that SDKs expect.
 const DEFAULT_MQTT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8883);
 /// The same for HTTPS. SDKs expect 443, on which not everybody may listen.
 const DEFAULT_HTTPS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8443);
+const DEFAULT_AMQP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 5671);
+
+/// Where the flags say that the program listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addresses {
+    pub(crate) mqtt: Option<SocketAddr>,
+    pub(crate) amqp: Option<SocketAddr>,
+    pub(crate) https: Option<SocketAddr>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Seed {
@@ -51,7 +60,7 @@ impl Seed {
     }
 
     /// The settings, over which the flags win.
-    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>, https: Option<SocketAddr>) -> Config {
+    pub(crate) fn config(&self, host_names: &[String], flags: Addresses) -> Config {
         let mut config = self.config.clone();
         if !host_names.is_empty() {
             config = config.with_host_names(host_names);
@@ -60,10 +69,13 @@ impl Seed {
             let in_file = self.settings.iter().any(|setting| setting == name);
             flag.or_else(|| (!in_file).then(|| default.into()))
         };
-        if let Some(address) = address(mqtt, "mqtt_address", DEFAULT_MQTT) {
+        if let Some(address) = address(flags.mqtt, "mqtt_address", DEFAULT_MQTT) {
             config = config.with_mqtt_address(address);
         }
-        if let Some(address) = address(https, "https_address", DEFAULT_HTTPS) {
+        if let Some(address) = address(flags.amqp, "amqp_address", DEFAULT_AMQP) {
+            config = config.with_amqp_address(address);
+        }
+        if let Some(address) = address(flags.https, "https_address", DEFAULT_HTTPS) {
             config = config.with_https_address(address);
         }
         config

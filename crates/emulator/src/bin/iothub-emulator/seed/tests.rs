@@ -5,6 +5,14 @@ use serde_json::json;
 
 use super::*;
 
+fn free_port() -> Option<SocketAddr> {
+    Some(([127, 0, 0, 1], 0).into())
+}
+
+fn free_ports() -> Addresses {
+    Addresses { mqtt: free_port(), amqp: free_port(), https: free_port() }
+}
+
 #[test]
 fn devices_and_settings_are_as_in_the_file_and_flags_win() {
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -14,7 +22,8 @@ fn devices_and_settings_are_as_in_the_file_and_flags_win() {
         "ab".repeat(32)
     );
     let seed = Seed::parse(&text).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None, None)).unwrap();
+    let emulator =
+        Emulator::start_with(seed.config(&[], Addresses { amqp: free_port(), ..Addresses::default() })).unwrap();
     assert_eq!(emulator.host_name(), "file.test");
     seed.create_devices(&emulator).unwrap();
     let given = emulator.device("given").unwrap();
@@ -22,8 +31,7 @@ fn devices_and_settings_are_as_in_the_file_and_flags_win() {
     assert!(!given.enabled);
     assert!(emulator.device("made").unwrap().primary_key.is_some());
     assert!(emulator.device("x509").unwrap().connection_string.ends_with(";x509=true"));
-    let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let emulator = Emulator::start_with(seed.config(&["flag.test".into()], Some(loopback), Some(loopback))).unwrap();
+    let emulator = Emulator::start_with(seed.config(&["flag.test".into()], free_ports())).unwrap();
     assert_eq!(emulator.host_names(), ["flag.test"]);
 }
 
@@ -79,7 +87,8 @@ fn modules_twins_and_routes_are_as_in_the_file() {
         }],
     });
     let seed = Seed::parse(&text.to_string()).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None, None)).unwrap();
+    let emulator =
+        Emulator::start_with(seed.config(&[], Addresses { amqp: free_port(), ..Addresses::default() })).unwrap();
     seed.create_devices(&emulator).unwrap();
     let device = emulator.twin("edge").unwrap();
     assert_eq!(
@@ -99,7 +108,7 @@ fn modules_twins_and_routes_are_as_in_the_file() {
     assert_eq!(place, "devices[0].modules[0]");
     assert!(matches!(error, HubError::InvalidTwin { ref device, .. } if device == "d/m"), "{error}");
     let bad_route = Seed::parse(r#"{"config": {"edge_routes": {"d": ["FROM here INTO $upstream"]}}}"#).unwrap();
-    let error = Emulator::start_with(bad_route.config(&[], Some(([127, 0, 0, 1], 0).into()), None)).unwrap_err();
+    let error = Emulator::start_with(bad_route.config(&[], free_ports())).unwrap_err();
     assert!(error.to_string().contains("FROM here INTO $upstream"), "{error}");
 }
 
@@ -108,7 +117,8 @@ fn the_seed_of_the_readme_is_one() {
     let readme = include_str!("../../../../README.md");
     let (_, json) = readme.split_once("```json\n").unwrap();
     let seed = Seed::parse(json.split_once("```").unwrap().0).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None, Some(([127, 0, 0, 1], 0).into()))).unwrap();
+    let ports = Addresses { mqtt: None, ..free_ports() };
+    let emulator = Emulator::start_with(seed.config(&[], ports)).unwrap();
     seed.create_devices(&emulator).unwrap();
     assert_eq!(emulator.devices().len(), 3);
     assert_eq!(emulator.modules("boiler").len(), 2);

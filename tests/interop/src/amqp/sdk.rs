@@ -1,0 +1,83 @@
+//! How each script is started. The versions are those of the lock files.
+
+use std::fs;
+use std::path::PathBuf;
+
+use iothub_emulator::Hub;
+
+use super::Started;
+use super::checks::Half;
+use crate::process::{Lines, Process, command};
+
+pub(super) fn node_device(hub: &Hub, connection_string: &str, is_module: bool) -> Started {
+    let mut command = command("node");
+    command
+        .arg(here("node/amqp.js"))
+        .env("INTEROP_CONNECTION_STRING", connection_string)
+        .env("INTEROP_MODULE", if is_module { "yes" } else { "no" })
+        .env("INTEROP_CA", hub.ca_pem());
+    Process::start(command, Lines::OfStdout)
+}
+
+pub(super) fn node_service(hub: &Hub, connection_string: &str, device: &str) -> Started {
+    let mut command = command("node");
+    command
+        .arg(here("node/amqp_service.js"))
+        .env("INTEROP_CONNECTION_STRING", connection_string)
+        .env("INTEROP_DEVICE", device)
+        // This SDK has no other way to be told of a root certificate.
+        .env("NODE_EXTRA_CA_CERTS", ca_file(hub)?);
+    Process::start(command, Lines::OfStdout)
+}
+
+pub(super) fn python_service(hub: &Hub, connection_string: &str, device: &str) -> Started {
+    trust_in_certifi(hub)?;
+    let mut command = command(&python());
+    command
+        .arg(here("python/amqp_service.py"))
+        .env("INTEROP_CONNECTION_STRING", connection_string)
+        .env("INTEROP_DEVICE", device);
+    Process::start(command, Lines::OfStdout)
+}
+
+pub(super) fn python_events(hub: &Hub, half: &Half) -> Started {
+    let mut command = command(&python());
+    command
+        .arg(here("python/events.py"))
+        .env("INTEROP_CONNECTION_STRING", hub.event_stream_connection_string())
+        .env("INTEROP_CA", ca_file(hub)?)
+        .env("INTEROP_COUNT", half.count.to_string())
+        .env("INTEROP_SINCE", half.since.to_string())
+        .env("INTEROP_LATER", half.later.to_string());
+    Process::start(command, Lines::OfStdout)
+}
+
+fn python() -> String {
+    here("python/.venv-service/bin/python")
+}
+
+/// The hub's root certificate in a file.
+fn ca_file(hub: &Hub) -> Result<PathBuf, String> {
+    let path = PathBuf::from(here("python/.venv-service/hub-ca.pem"));
+    fs::write(&path, hub.ca_pem()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// The Python service SDK trusts certifi's bundle and nothing else: this run's root certificate is put behind the bundle as it was installed.
+fn trust_in_certifi(hub: &Hub) -> Result<(), String> {
+    let mut command = command(&python());
+    let output = command.args(["-m", "certifi"]).output().map_err(|error| format!("cannot ask certifi: {error}"))?;
+    let bundle = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let original = bundle.with_extension("original");
+    let failed = |error: std::io::Error| format!("cannot change {}: {error}", bundle.display());
+    if !original.exists() {
+        fs::copy(&bundle, &original).map_err(failed)?;
+    }
+    let installed = fs::read_to_string(&original).map_err(failed)?;
+    fs::write(&bundle, format!("{installed}\n{}", hub.ca_pem())).map_err(failed)
+}
+
+/// A path in this package.
+fn here(path: &str) -> String {
+    format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
+}
