@@ -10,6 +10,7 @@ use crate::arrival::Arrival;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::faults::{DropPoint, Fault};
+use crate::https::Protocol;
 use crate::hub::{HubState, NOBODY};
 
 /// The request of RFC 6455 1.2, at our path.
@@ -67,12 +68,26 @@ fn the_path_may_be_escaped_in_any_case_and_with_slash_and_query() {
 }
 
 #[test]
+fn amqp_is_spoken_to_devices_and_to_back_ends_and_mqtt_to_devices_only() {
+    for path in ["/$iothub/websocket", "/$iothub/websocket/", "/$servicebus/websocket", "/$servicebus/websocket/"] {
+        for subprotocol in ["AMQPWSB10", "amqp"] {
+            let asked = request(|builder| upgrade(builder).uri(path).header("Sec-WebSocket-Protocol", subprotocol));
+            let Answer::Switch(_, upgrade) = ask(&mut hub(), &asked) else { panic!("{path} is refused") };
+            assert_eq!((upgrade.protocol, upgrade.asked.subprotocol.as_str()), (Protocol::Amqp, subprotocol));
+        }
+    }
+    let mqtt =
+        request(|builder| upgrade(builder).uri("/$servicebus/websocket").header("Sec-WebSocket-Protocol", "mqtt"));
+    assert_eq!(refused(&mqtt), 400);
+}
+
+#[test]
 fn whatever_is_wrong_with_an_upgrade_is_a_bad_request() {
     let mqtt = |builder| upgrade(builder).header("Sec-WebSocket-Protocol", "mqtt");
     assert_eq!(refused(&request(|builder| mqtt(builder).uri("/"))), 400);
     assert_eq!(refused(&request(|builder| mqtt(builder).uri("/$iothub/websocket/x"))), 400);
     assert_eq!(refused(&request(upgrade)), 400);
-    assert_eq!(refused(&request(|builder| upgrade(builder).header("Sec-WebSocket-Protocol", "AMQPWSB10"))), 400);
+    assert_eq!(refused(&request(|builder| upgrade(builder).header("Sec-WebSocket-Protocol", "stomp"))), 400);
     assert_eq!(refused(&request(|builder| mqtt(builder).method("POST"))), 400);
     assert_eq!(refused(&request(|builder| mqtt(builder).version(hyper::Version::HTTP_10))), 400);
     assert_eq!(refused(&request(|builder| mqtt(builder).header("Sec-WebSocket-Key", "second"))), 400);

@@ -177,8 +177,8 @@ fn m_e01_a_wrong_path_or_subprotocol_is_a_bad_request_and_the_next_request_may_b
     for (lines, status) in [
         (request("/", "mqtt"), 400),
         (request("/mqtt?x=1", "mqtt"), 400),
-        (request(PATH, "AMQPWSB10"), 400),
-        (request(PATH, "amqp, chat"), 400),
+        (request(PATH, "stomp"), 400),
+        (request(PATH, "wamp, chat"), 400),
         (without, 400),
     ] {
         let answer = https.ask(&lines);
