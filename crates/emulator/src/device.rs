@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::auth::sas;
 use crate::clock::ClockReader;
 
@@ -16,6 +19,11 @@ impl SecretKey {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is 16 to 64 bytes in base64.
+    pub(crate) fn is_usable(&self) -> bool {
+        BASE64.decode(&self.0).is_ok_and(|bytes| (16..=64).contains(&bytes.len()))
     }
 }
 

@@ -1,14 +1,17 @@
 //! The emulator as a whole: what is started and stopped.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::StartError;
-use crate::handle::Hub;
+use crate::handle::{Addresses, Hub};
+use crate::head::NewHead;
 use crate::server::Server;
 use crate::shared::Shared;
 use crate::tls::Tls;
+use crate::{amqp, mqtt};
 
 /// A running hub. Dropping it stops the server thread, waits for it, and closes all connections.
 ///
@@ -48,11 +51,14 @@ impl Emulator {
     pub fn start_with(config: Config) -> Result<Self, StartError> {
         let config = config.validated()?;
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
-        let (address, max_connections, host_names) =
-            (config.mqtt_address, config.max_connections, config.host_names.clone());
+        let (max_connections, host_names) = (config.max_connections, config.host_names.clone());
+        let endpoints: [(SocketAddr, NewHead); 2] = [
+            (config.mqtt_address, |hub, now| Box::new(mqtt::Head::new(hub, now))),
+            (config.amqp_address, |hub, now| Box::new(amqp::Head::new(hub, now))),
+        ];
         let shared = Arc::new(Shared::new(config));
-        let server = Server::start(Arc::clone(&shared), &tls, address, max_connections)?;
-        let hub = Hub::new(shared, tls, host_names, server.address());
+        let (server, [mqtt, amqp]) = Server::start(Arc::clone(&shared), &tls, endpoints, max_connections)?;
+        let hub = Hub::new(shared, tls, host_names, Addresses { mqtt, amqp });
         Ok(Self { hub, _server: server })
     }
 

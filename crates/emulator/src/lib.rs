@@ -39,6 +39,7 @@
 struct Readme;
 
 mod activity;
+pub(crate) mod amqp;
 pub(crate) mod auth;
 pub(crate) mod clock;
 mod config;
@@ -49,6 +50,7 @@ pub(crate) mod escape;
 mod faults;
 pub(crate) mod guid;
 mod handle;
+pub(crate) mod head;
 pub(crate) mod hub;
 mod local;
 mod message;
@@ -56,6 +58,8 @@ mod method;
 mod module;
 pub(crate) mod mqtt;
 mod offline;
+pub(crate) mod outgoing;
+pub(crate) mod policy;
 mod record;
 mod routes;
 mod server;
@@ -63,14 +67,14 @@ mod shared;
 pub(crate) mod tls;
 mod who;
 
-pub use activity::{Activity, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
+pub use activity::{Activity, AmqpLink, ConnectionId, DisconnectReason, PubackEffect, RefusalReason, TlsVersion};
 pub use config::{
     BadFilter, Config, DeliveryQos, DuplicateSystemProperty, LockExpiry, MethodRid, OutOfOrderPuback, UnknownTopic,
 };
 pub use device::{Device, DeviceAuth, DeviceCertificate, SecretKey};
 pub use emulator::Emulator;
 pub use error::{HubError, StartError, WaitError};
-pub use faults::{DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
+pub use faults::{AmqpOutcome, CbsFault, DropPoint, Fault, FaultId, TwinPatchFault, TwinReplyFault};
 pub use handle::Hub;
 pub use local::{
     LocalConnection, LocalDelivery, LocalError, LocalEvent, LocalFeature, LocalLogin, LocalLoginError, LocalMessage,

@@ -2,7 +2,7 @@
 //! and the hub can run in virtual time, on one thread, the same way every time.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +12,11 @@ use crate::auth::Peer;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::faults::DropPoint;
-use crate::handle::Hub;
-use crate::mqtt::Head;
+use crate::handle::{Addresses, Hub};
+use crate::head::{Head, NewHead};
 use crate::shared::Shared;
 use crate::tls::Tls;
+use crate::{amqp, mqtt};
 
 /// A hub whose bytes and clock its owner moves. It derefs to [`Hub`], the service side.
 ///
@@ -47,8 +48,9 @@ impl OfflineHub {
         let host_names = config.host_names.clone();
         let tls = Tls::new(&config.certificate_names()).map_err(StartError::Certificate)?;
         let shared = Arc::new(Shared::new(config));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8883));
-        let hub = Hub::new(Arc::clone(&shared), tls, host_names, address);
+        let addresses =
+            Addresses { mqtt: (Ipv4Addr::LOCALHOST, 8883).into(), amqp: (Ipv4Addr::LOCALHOST, 5671).into() };
+        let hub = Hub::new(Arc::clone(&shared), tls, host_names, addresses);
         Ok(Self { hub, shared })
     }
 
@@ -58,11 +60,21 @@ impl OfflineHub {
         self.hub.clone()
     }
 
-    /// Takes in a connection, as if TLS 1.3 without a client certificate had been established on it.
+    /// Takes in an MQTT connection, as if TLS 1.3 without a client certificate had been established on it.
     #[must_use]
     pub fn accept(&self) -> OfflineConnection {
+        self.accept_with(|hub, now| Box::new(mqtt::Head::new(hub, now)))
+    }
+
+    /// Takes in an AMQP connection, as if TLS 1.3 without a client certificate had been established on it.
+    #[must_use]
+    pub fn accept_amqp(&self) -> OfflineConnection {
+        self.accept_with(|hub, now| Box::new(amqp::Head::new(hub, now)))
+    }
+
+    fn accept_with(&self, new_head: NewHead) -> OfflineConnection {
         let head = self.shared.change(|hub, now| {
-            let mut head = Head::new(hub, now);
+            let mut head = new_head(hub, now);
             head.drop_early(hub, now, DropPoint::TcpAccepted);
             head.secured(hub, now, Peer { tls_version: Some(TlsVersion::Tls13), ..Peer::default() });
             head
@@ -88,7 +100,7 @@ impl Deref for OfflineHub {
 /// One connection to an [`OfflineHub`]: bytes in, bytes out, next time-out.
 pub struct OfflineConnection {
     shared: Arc<Shared>,
-    head: Head,
+    head: Box<dyn Head>,
 }
 
 impl OfflineConnection {

@@ -85,7 +85,16 @@ fn the_ready_line_names_address_certificate_devices_and_modules_and_the_hub_serv
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let device = json!({"id": "d", "primary_key": key, "modules": [{"id": "m", "primary_key": key}]});
     let seed = File::with("seed.json", &json!({"devices": [device]}).to_string());
-    let flags = ["--mqtt=127.0.0.1:0", "--host-name", "hub.localtest", "--ca", ca.path(), "--seed", seed.path()];
+    let flags = [
+        "--mqtt=127.0.0.1:0",
+        "--amqp=127.0.0.1:0",
+        "--host-name",
+        "hub.localtest",
+        "--ca",
+        ca.path(),
+        "--seed",
+        seed.path(),
+    ];
     let running = Running::start(&flags);
     assert_eq!(running.ready["ready"], true);
     assert_eq!(running.ready["host_names"], json!(["hub.localtest"]));
@@ -104,7 +113,7 @@ fn the_ready_line_names_address_certificate_devices_and_modules_and_the_hub_serv
 #[test]
 fn an_interrupt_or_a_termination_ends_it_with_0_and_one_line_was_printed() {
     for signal in ["INT", "TERM"] {
-        let mut running = Running::start(&["--mqtt", "127.0.0.1:0"]);
+        let mut running = Running::start(&["--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"]);
         assert_eq!(running.signal(signal), (Some(0), String::new()), "{signal}");
     }
 }
@@ -114,12 +123,12 @@ fn a_bad_flag_or_seed_ends_it_with_2_and_a_text_that_names_it() {
     let seed = File::with("bad.json", r#"{"devices": [{"id": "d", "primary_key": "c2hvcnQ="}]}"#);
     for (flags, part) in [
         (&["--mqtt", "here"][..], "--mqtt"),
-        (&["--host-name", "a b", "--mqtt", "127.0.0.1:0"], "--host-name"),
-        (&["--gateway-name", "a b", "--mqtt", "127.0.0.1:0"], "--gateway-name"),
+        (&["--host-name", "a b", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "--host-name"),
+        (&["--gateway-name", "a b", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "--gateway-name"),
         (&["--nothing"], "--nothing"),
         (&["--seed", "/nonexistent/seed.json"], "--seed"),
-        (&["--seed", seed.path(), "--mqtt", "127.0.0.1:0"], "devices[0]"),
-        (&["--ca", "/nonexistent/ca.pem", "--mqtt", "127.0.0.1:0"], "--ca"),
+        (&["--seed", seed.path(), "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "devices[0]"),
+        (&["--ca", "/nonexistent/ca.pem", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"], "--ca"),
     ] {
         let (code, stdout, stderr) = outcome(flags);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{flags:?}: {stderr}");
@@ -132,7 +141,7 @@ fn a_bad_flag_or_seed_ends_it_with_2_and_a_text_that_names_it() {
 fn a_port_that_is_taken_ends_it_with_1_and_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, stderr) = outcome(&["--mqtt", &address]);
+    let (code, _, stderr) = outcome(&["--mqtt", &address, "--amqp", "127.0.0.1:0"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains(&address) && stderr.contains("--mqtt"), "{stderr}");
 }

@@ -1,13 +1,15 @@
 //! What happened on each connection, as the hub saw it: the record that tests check beside the client's view.
 
+mod amqp;
 mod place;
 mod reason;
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::faults::Fault;
 
+pub use amqp::AmqpLink;
 pub use reason::{DisconnectReason, RefusalReason};
 
 /// Names one connection; unique in the life of an emulator.
@@ -223,7 +225,7 @@ pub enum Activity {
         /// The message id.
         message_id: String,
     },
-    /// The device gave a cloud-to-device or input message back, to be sent again. Not possible over MQTT.
+    /// The device gave a cloud-to-device or input message back, to be sent again. Over AMQP: released or modified. Not possible over MQTT.
     MessageAbandoned {
         /// When.
         at: SystemTime,
@@ -323,6 +325,108 @@ pub enum Activity {
         rid: Option<String>,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A client opened an AMQP connection. Whose it is shows in its links.
+    AmqpOpened {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// The client's container id.
+        container_id: String,
+        /// The host that the client wants.
+        hostname: Option<String>,
+        /// The SASL mechanism, if there was SASL.
+        sasl: Option<String>,
+        /// The client's idle time-out.
+        idle_time_out: Option<Duration>,
+        /// The TLS version; `None` over an in-memory pipe.
+        tls_version: Option<TlsVersion>,
+    },
+    /// SASL over AMQP was refused.
+    SaslRefused {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// What the hub knows and does not tell.
+        why: RefusalReason,
+    },
+    /// A token was put over AMQP, or refused.
+    TokenPut {
+        /// When.
+        at: SystemTime,
+        /// Which connection: the one that carries the identities.
+        connection: ConnectionId,
+        /// The name in the request: the audience.
+        name: String,
+        /// The status of the reply: 200 if it was taken.
+        status: i32,
+        /// What the hub knows and does not tell.
+        why: Option<RefusalReason>,
+    },
+    /// A device or module has its first link on an AMQP connection: from here on it is connected.
+    AmqpConnected {
+        /// When.
+        at: SystemTime,
+        /// What the identity's part of the connection is named.
+        connection: ConnectionId,
+        /// The connection that carries it.
+        carrier: ConnectionId,
+    },
+    /// A link was attached.
+    AmqpAttached {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// What the link is for.
+        link: AmqpLink,
+        /// Its name.
+        name: String,
+        /// `com.microsoft:client-version`.
+        client_version: Option<String>,
+        /// `com.microsoft:api-version`.
+        api_version: Option<String>,
+        /// `com.microsoft:model-id`.
+        model_id: Option<String>,
+    },
+    /// An attach was refused.
+    AmqpAttachRefused {
+        /// When.
+        at: SystemTime,
+        /// Which connection: the one that carries the identities.
+        connection: ConnectionId,
+        /// The address that was asked for.
+        address: String,
+        /// The condition of the refusal.
+        condition: String,
+    },
+    /// A link was detached.
+    AmqpDetached {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// What the link was for.
+        link: AmqpLink,
+        /// Its name.
+        name: String,
+        /// The condition, if there was an error.
+        condition: Option<String>,
+        /// Whether the client said so first.
+        by_client: bool,
+    },
+    /// A device asked for desired patches over AMQP, or no longer wants them.
+    DesiredSubscribed {
+        /// When.
+        at: SystemTime,
+        /// Which connection.
+        connection: ConnectionId,
+        /// PUT, or DELETE.
+        subscribed: bool,
+        /// The status of the answer.
+        status: u16,
     },
     /// A message asked for a fault by its properties (E42).
     FaultScheduled {

@@ -46,6 +46,14 @@ impl Activity {
             | Self::FaultScheduled { at, connection, .. }
             | Self::FaultIgnored { at, connection, .. }
             | Self::FaultFired { at, connection, .. }
+            | Self::AmqpOpened { at, connection, .. }
+            | Self::SaslRefused { at, connection, .. }
+            | Self::TokenPut { at, connection, .. }
+            | Self::AmqpConnected { at, connection, .. }
+            | Self::AmqpAttached { at, connection, .. }
+            | Self::AmqpAttachRefused { at, connection, .. }
+            | Self::AmqpDetached { at, connection, .. }
+            | Self::DesiredSubscribed { at, connection, .. }
             | Self::Disconnected { at, connection, .. } => (*connection, *at),
         }
     }

@@ -11,9 +11,11 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::CertificateDer;
 
 use crate::activity::{RefusalReason, TlsVersion};
+use crate::config::Config;
 use crate::device::DeviceAuth;
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
+use crate::policy::{self, Rights};
 
 use sas::Scope;
 use x509::has_thumbprint;
@@ -37,6 +39,14 @@ pub(crate) struct Authenticated {
     pub(crate) expires: Option<SystemTime>,
     /// Of the identity's registry entry.
     pub(crate) generation_id: String,
+}
+
+impl Authenticated {
+    /// The same, but that it ends so much later.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        let expires = self.expires.map(|expiry| expiry.checked_add(grace).unwrap_or(expiry));
+        Self { expires, ..self }
+    }
 }
 
 /// Checks that the identity is known, enabled, and has the credential that it gives: a token, or a certificate.
@@ -63,6 +73,10 @@ pub(crate) fn authenticate(
     match auth {
         DeviceAuth::SymmetricKey { primary, secondary } => {
             let token = sas::Token::parse(token.ok_or(RefusalReason::CredentialMissing)?)?;
+            if token.policy().is_some() {
+                let problem = "it names a policy (skn); a device signs with its own key";
+                return Err(RefusalReason::TokenMalformed(problem));
+            }
             let Some(scope) = token.covers(&hub.config.host_names, identity) else {
                 return Err(RefusalReason::TokenAudience { audience: token.audience() });
             };
@@ -104,6 +118,42 @@ pub(crate) fn authenticate(
             }
             Ok(accepted("x509", None))
         }
+    }
+}
+
+/// Checks a token that a policy's key has signed, and gives what the policy allows and when the token ends.
+pub(crate) fn authenticate_policy(
+    config: &Config,
+    name: &str,
+    token: &[u8],
+    now: SystemTime,
+) -> Result<(Rights, SystemTime), RefusalReason> {
+    let token = sas::Token::parse(token)?;
+    let unknown =
+        || RefusalReason::UserName(format!("there is no policy '{}'", name.chars().take(64).collect::<String>()));
+    let rights = policy::rights(name).ok_or_else(unknown)?;
+    if token.policy().is_some_and(|named| named != name) {
+        return Err(RefusalReason::TokenMalformed("its policy (skn) is not the one of the user name"));
+    }
+    let host = token.audience();
+    let host = host.split_once("://").map_or(&*host, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let host = host.split_once(':').map_or(host, |(host, _port)| host);
+    if !config.host_names.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        return Err(RefusalReason::TokenAudience { audience: token.audience() });
+    }
+    if !config.policy_keys.get(name).is_some_and(|key| token.is_signed_with(key.expose())) {
+        return Err(RefusalReason::TokenSignature);
+    }
+    check_expiry(token.expiry(), config.clock_skew, now)?;
+    Ok((rights, token.expiry()))
+}
+
+/// Checks a policy's key itself, as clients of the event stream present it.
+pub(crate) fn authenticate_policy_key(config: &Config, name: &str, key: &[u8]) -> Result<Rights, RefusalReason> {
+    let rights = policy::rights(name).ok_or(RefusalReason::CredentialMissing)?;
+    match config.policy_keys.get(name) {
+        Some(known) if known.expose().as_bytes() == key => Ok(rights),
+        _ => Err(RefusalReason::TokenSignature),
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Token<'a> {
     raw_expiry: &'a str,
     signature: Vec<u8>,
     expiry: SystemTime,
+    /// `skn`, as sent: the shared access policy whose key has signed.
+    policy: Option<&'a str>,
 }
 
 /// How a token's resource covers an identity.
@@ -40,7 +42,7 @@ impl<'a> Token<'a> {
         let malformed = RefusalReason::TokenMalformed;
         let text = std::str::from_utf8(password).map_err(|_| malformed("it is not UTF-8"))?;
         let fields = text.strip_prefix(PREFIX).ok_or(malformed("it does not begin with 'SharedAccessSignature '"))?;
-        let (mut resource, mut signature, mut expiry) = (None, None, None);
+        let (mut resource, mut signature, mut expiry, mut policy) = (None, None, None, None);
         for field in fields.split('&') {
             let (name, value) = field.split_once('=').ok_or(malformed("it has a field without '='"))?;
             let slot = match name {
@@ -48,7 +50,7 @@ impl<'a> Token<'a> {
                 "sig" => &mut signature,
                 "se" => &mut expiry,
                 "skn" if value.is_empty() => continue,
-                "skn" => return Err(malformed("it names a policy (skn); a device signs with its own key")),
+                "skn" => &mut policy,
                 _ => return Err(malformed("it has a field other than sr, sig, se and skn")),
             };
             if slot.replace(value).is_some() {
@@ -63,11 +65,16 @@ impl<'a> Token<'a> {
         let seconds: u64 = raw_expiry.parse().map_err(|_| malformed("se is not a number of seconds"))?;
         let expiry =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(malformed("se is out of range"))?;
-        Ok(Self { raw_resource, raw_expiry, signature, expiry })
+        Ok(Self { raw_resource, raw_expiry, signature, expiry, policy })
     }
 
     pub(crate) fn expiry(&self) -> SystemTime {
         self.expiry
+    }
+
+    /// `skn`, decoded: the policy whose key has signed; `None` if a device's has.
+    pub(crate) fn policy(&self) -> Option<String> {
+        self.policy.map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned())
     }
 
     /// `sr`, decoded.
@@ -201,7 +208,6 @@ mod tests {
             ("SharedAccessSignature sr=a&sig=!!&se=1", "base64"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=soon", "seconds"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=1&se=2", "twice"),
-            ("SharedAccessSignature sr=a&sig=AAAA&se=1&skn=owner", "policy"),
             ("SharedAccessSignature sr=a&sig=AAAA&se=99999999999999999999", "seconds"),
         ] {
             match Token::parse(text.as_bytes()) {

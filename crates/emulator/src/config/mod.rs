@@ -1,5 +1,6 @@
 //! The settings of a hub. What the real hub does for certain is not a setting; where it is not certain, the default names its source.
 
+mod amqp;
 mod choice;
 mod edge;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::device::SecretKey;
 use crate::error::StartError;
 use crate::routes::Routes;
 
@@ -31,6 +33,7 @@ pub struct Config {
     pub(crate) host_names: Vec<String>,
     pub(crate) gateway_host_names: Vec<String>,
     pub(crate) mqtt_address: SocketAddr,
+    pub(crate) amqp_address: SocketAddr,
     #[serde(skip)]
     pub(crate) manual_clock: Option<SystemTime>,
     #[serde(deserialize_with = "seconds")]
@@ -69,6 +72,18 @@ pub struct Config {
     pub(crate) twin_arrays: bool,
     pub(crate) method_qos: DeliveryQos,
     pub(crate) method_rid: MethodRid,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) amqp_idle_time_out: Duration,
+    pub(crate) amqp_first_delivery_count: u8,
+    pub(crate) amqp_report_status: u16,
+    pub(crate) amqp_desired_on_attach: bool,
+    pub(crate) amqp_answer_unknown_twin_operation: bool,
+    pub(crate) cbs_unknown_device_unauthorized: bool,
+    pub(crate) policy_keys: BTreeMap<String, SecretKey>,
+    pub(crate) event_hub_name: String,
+    pub(crate) event_partitions: usize,
+    pub(crate) consumer_groups: Vec<String>,
+    pub(crate) event_redirect: Option<String>,
     pub(crate) message_faults: bool,
     pub(crate) ack_fault_message: bool,
     pub(crate) max_connections: usize,
@@ -81,6 +96,7 @@ impl Default for Config {
             host_names: Vec::new(),
             gateway_host_names: Vec::new(),
             mqtt_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            amqp_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             manual_clock: None,
             sas_grace: Duration::from_secs(600),
             clock_skew: Duration::ZERO,
@@ -109,6 +125,17 @@ impl Default for Config {
             twin_arrays: true,
             method_qos: DeliveryQos::AtMostOnce,
             method_rid: MethodRid::Counter,
+            amqp_idle_time_out: Duration::from_secs(240),
+            amqp_first_delivery_count: 1,
+            amqp_report_status: 204,
+            amqp_desired_on_attach: false,
+            amqp_answer_unknown_twin_operation: false,
+            cbs_unknown_device_unauthorized: false,
+            policy_keys: BTreeMap::new(),
+            event_hub_name: String::new(),
+            event_partitions: 4,
+            consumer_groups: vec!["$Default".to_owned()],
+            event_redirect: None,
             message_faults: true,
             ack_fault_message: false,
             max_connections: 10_000,
@@ -379,6 +406,7 @@ impl Config {
         }
         let routes = Routes::parse(&self.edge_routes);
         self.routes = routes.map_err(|problem| StartError::Config { field: "edge_routes", problem })?;
+        self.fill_in_services()?;
         if self.log_limit == 0 {
             return Err(StartError::Config { field: "log_limit", problem: "is 0; allow at least 1 record".to_owned() });
         }

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
+use crate::activity::AmqpLink;
 use crate::faults::Fault;
 
 const OPERATION: &str = "AzIoTHub_FaultOperationType";
 const REASON: &str = "AzIoTHub_FaultOperationCloseReason";
 const DELAY: &str = "AzIoTHub_FaultOperationDelayInSecs";
 const DURATION: &str = "AzIoTHub_FaultOperationDurationInSecs";
+
+/// What the message came over: each protocol has faults of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Mqtt,
+    Amqp,
+}
 
 /// What a message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +32,8 @@ pub(crate) struct Ignored {
     pub(crate) problem: String,
 }
 
-/// The fault that these application properties ask for, on an MQTT connection; `None` if they ask for nothing.
-pub(crate) fn asked(properties: &[(String, Option<String>)]) -> Option<Result<Asked, Ignored>> {
+/// The fault that these application properties ask for; `None` if they ask for nothing.
+pub(crate) fn asked(properties: &[(String, Option<String>)], protocol: Protocol) -> Option<Result<Asked, Ignored>> {
     let value = |wanted: &str| properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_deref());
     let operation = value(OPERATION)?.unwrap_or_default();
     let ignored = |problem: String| Ignored { operation: operation.chars().take(64).collect(), problem };
@@ -37,23 +45,45 @@ pub(crate) fn asked(properties: &[(String, Option<String>)]) -> Option<Result<As
         },
     };
     Some(seconds(DELAY).and_then(|delay| {
-        let fault = fault(operation, seconds(DURATION)?).map_err(|problem| ignored(problem.to_owned()))?;
+        let fault = fault(operation, seconds(DURATION)?, protocol).map_err(|problem| ignored(problem.to_owned()))?;
         Ok(Asked { fault, delay, reason: value(REASON).flatten().map(str::to_owned) })
     }))
 }
 
-fn fault(operation: &str, lasts: Duration) -> Result<Fault, &'static str> {
-    match operation {
-        "KillTcp" => Ok(Fault::KillTcp),
-        "ShutDownMqtt" => Ok(Fault::OrderlyClose),
-        "InvokeThrottling" => Ok(Fault::Throttle { lasts }),
-        "InvokeMaxMessageQuota" => Ok(Fault::Quota { lasts }),
-        "InvokeAuthError" => Ok(Fault::AuthError { lasts }),
-        "ShutDownAmqp" => Err("it is for AMQP only"),
+fn fault(operation: &str, lasts: Duration, protocol: Protocol) -> Result<Fault, &'static str> {
+    match (operation, protocol) {
+        ("KillTcp", _) => Ok(Fault::KillTcp),
+        ("InvokeThrottling", _) => Ok(Fault::Throttle { lasts }),
+        ("InvokeMaxMessageQuota", _) => Ok(Fault::Quota { lasts }),
+        ("InvokeAuthError", _) => Ok(Fault::AuthError { lasts }),
+        ("ShutDownMqtt", Protocol::Mqtt) => Ok(Fault::OrderlyClose),
+        ("ShutDownMqtt", Protocol::Amqp) => Err("it is for MQTT only"),
+        ("ShutDownAmqp", Protocol::Amqp) => Ok(Fault::AmqpClose { condition: None }),
         // The C SDK's tests write one of them in another case.
-        _ if operation.starts_with("KillAmqp") => Err("it is for AMQP only"),
-        _ => Err("there is no such operation"),
+        _ => match (amqp_fault(&operation.to_ascii_lowercase()), protocol) {
+            (Some(fault), Protocol::Amqp) => Ok(fault),
+            (Some(_), Protocol::Mqtt) => Err("it is for AMQP only"),
+            (None, _) => Err("there is no such operation"),
+        },
     }
+}
+
+fn amqp_fault(operation: &str) -> Option<Fault> {
+    let detach = |link| Fault::AmqpDetach { link, condition: Some("amqp:link:detach-forced".to_owned()) };
+    Some(match operation {
+        "shutdownamqp" => Fault::AmqpClose { condition: None },
+        "killamqpconnection" => Fault::AmqpClose { condition: Some("amqp:connection:forced".to_owned()) },
+        "killamqpsession" => Fault::AmqpEnd { condition: Some("amqp:internal-error".to_owned()) },
+        "killamqpcbslinkreq" => detach(AmqpLink::TokenRequests),
+        "killamqpcbslinkresp" => detach(AmqpLink::TokenReplies),
+        "killamqpd2clink" => detach(AmqpLink::Telemetry),
+        "killamqpc2dlink" => detach(AmqpLink::CloudToDevice),
+        "killamqptwinlinkreq" => detach(AmqpLink::TwinRequests),
+        "killamqptwinlinkresp" => detach(AmqpLink::TwinReplies),
+        "killamqpmethodreqlink" => detach(AmqpLink::MethodRequests),
+        "killamqpmethodresplink" => detach(AmqpLink::MethodResponses),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -63,7 +93,7 @@ mod tests {
     fn asks(pairs: &[(&str, &str)]) -> Option<Result<Asked, Ignored>> {
         let properties: Vec<_> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
-        asked(&properties)
+        asked(&properties, Protocol::Mqtt)
     }
 
     #[test]

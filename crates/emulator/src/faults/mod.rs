@@ -5,6 +5,8 @@ mod queue;
 
 use std::time::Duration;
 
+use crate::activity::AmqpLink;
+
 pub(crate) use queue::{FaultQueue, Taken};
 
 /// Names an injected fault.
@@ -43,8 +45,41 @@ pub enum DropPoint {
     DesiredSent,
     /// A method request is sent to the device.
     MethodSent,
-    /// The first half of a hub-to-device packet is sent: the next one after CONNACK, whichever it is.
+    /// The first half of a hub-to-device packet is sent: the next one after CONNACK, whichever it is. Over AMQP: of a transfer's frame.
     MidPacket,
+    /// A put-token request has come over AMQP; it is not acted on.
+    PutTokenReceived,
+    /// An attach has come over AMQP; it is not acted on.
+    AttachReceived,
+    /// An attach is answered over AMQP.
+    Attached,
+}
+
+/// What goes wrong with the reply to the next put-token request over AMQP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CbsFault {
+    /// The token is taken and the request never answered.
+    Withhold,
+    /// The reply is sent so much later by the hub's clock.
+    Delay(Duration),
+    /// The reply has this status. From 300 on the token is not taken.
+    Status(i32),
+}
+
+/// Another outcome of telemetry over AMQP than accepted. The message is stored all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AmqpOutcome {
+    /// Rejected with this condition.
+    Rejected {
+        /// Such as `amqp:internal-error`.
+        condition: String,
+    },
+    /// Released.
+    Released,
+    /// Modified, with delivery-failed.
+    Modified,
 }
 
 /// What goes wrong with the reply to one twin request: the next GET or reported patch, whichever comes.
@@ -85,7 +120,8 @@ pub enum TwinPatchFault {
 ///
 /// [`KillTcp`](Self::KillTcp), [`OrderlyClose`](Self::OrderlyClose), [`Throttle`](Self::Throttle), [`Quota`](Self::Quota),
 /// [`AuthError`](Self::AuthError), [`HalfOpen`](Self::HalfOpen) and [`SplitAt`](Self::SplitAt) concern a connection: they happen at once to the
-/// device's, or, where there is none, to its next one right behind CONNACK. All others wait for the packet they concern.
+/// device's, or, where there is none, to its next one right behind CONNACK, over AMQP behind its first attach. All others wait for the packet they
+/// concern. Over AMQP, throttling, quota and wrong credentials do not drop the connection: telemetry is rejected for as long as they last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -110,12 +146,13 @@ pub enum Fault {
         /// The CONNACK return code.
         code: u8,
     },
-    /// The next `count` PUBACKs to the device are not sent. Their messages are stored.
+    /// The next `count` PUBACKs to the device, over AMQP dispositions of telemetry, are not sent. Their messages are stored.
     DropPubacks {
         /// How many.
         count: u32,
     },
-    /// The next `count` PUBACKs to the device are sent so much later by the hub's clock. PUBACKs keep their order, so later ones wait behind.
+    /// The next `count` PUBACKs to the device, over AMQP dispositions of telemetry, are sent so much later by the hub's clock. PUBACKs keep their
+    /// order, so later ones wait behind; dispositions do not.
     DelayPubacks {
         /// How many.
         count: u32,
@@ -189,6 +226,44 @@ pub enum Fault {
     LateMethod {
         /// How much later.
         by: Duration,
+    },
+    /// Something is wrong with the reply to the next put-token request over AMQP.
+    Cbs(CbsFault),
+    /// The next unsettled telemetry over AMQP has another outcome than accepted.
+    AmqpOutcome(AmqpOutcome),
+    /// The next attach of this kind over AMQP is refused.
+    AmqpRefuseAttach {
+        /// Which link.
+        link: AmqpLink,
+        /// Such as `amqp:link:detach-forced`.
+        condition: String,
+    },
+    /// The next link of this kind over AMQP, on which the device sends, is never given credit.
+    AmqpWithholdCredit {
+        /// Which link.
+        link: AmqpLink,
+    },
+    /// The next attach of this kind over AMQP is answered with other settle modes than the hub's.
+    AmqpWrongSettleMode {
+        /// Which link.
+        link: AmqpLink,
+    },
+    /// The device's link of this kind over AMQP is detached: at once, or as soon as there is one.
+    AmqpDetach {
+        /// Which link.
+        link: AmqpLink,
+        /// The error's condition; `None`: it is detached without an error.
+        condition: Option<String>,
+    },
+    /// The session of the device's links over AMQP is ended, with all that is in it.
+    AmqpEnd {
+        /// The error's condition; `None`: it is ended without an error.
+        condition: Option<String>,
+    },
+    /// The device's AMQP connection is closed with Close, and all that is on it.
+    AmqpClose {
+        /// The error's condition; `None`: it is closed without an error.
+        condition: Option<String>,
     },
 }
 

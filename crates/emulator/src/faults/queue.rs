@@ -95,6 +95,14 @@ pub(crate) enum Taken<T> {
     More(T),
 }
 
+impl<T> Taken<T> {
+    /// One of the `count` times that a fault fires.
+    pub(crate) fn one_of(count: &mut u32, value: T) -> Self {
+        *count = count.saturating_sub(1);
+        if *count == 0 { Self::Last(value) } else { Self::More(value) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use crate::routes::is_name;
 use crate::who::Who;
 
 /// The largest cloud-to-device message: body, property names and values (docs/hub-over-mqtt.md 3).
-const MAX_C2D_SIZE: usize = 65_536;
+pub(crate) const MAX_C2D_SIZE: usize = 65_536;
 
 /// Messages to devices and modules.
 impl Hub {
@@ -172,7 +172,13 @@ impl Hub {
     }
 }
 
-fn check_message(identity: &Identity, message_id: &str, message: &C2dMessage, limit: usize) -> Result<(), HubError> {
+/// Whether a message can be carried to its device or module, over every protocol.
+pub(crate) fn check_message(
+    identity: &Identity,
+    message_id: &str,
+    message: &C2dMessage,
+    limit: usize,
+) -> Result<(), HubError> {
     let size = message.size();
     if size > limit {
         return Err(HubError::MessageTooLarge { size, limit });

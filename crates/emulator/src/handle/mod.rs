@@ -1,8 +1,9 @@
 //! The service side of a running hub: what a back end could do, and what only a test can.
 
-mod messages;
+pub(crate) mod messages;
 mod methods;
 mod modules;
+mod services;
 mod twins;
 
 use std::net::SocketAddr;
@@ -33,14 +34,21 @@ pub struct Hub {
 struct Facts {
     tls: Tls,
     host_names: Vec<String>,
-    mqtt_address: SocketAddr,
+    addresses: Addresses,
+}
+
+/// Where the hub listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) amqp: SocketAddr,
 }
 
 /// Where it is, and its devices.
 impl Hub {
-    pub(crate) fn new(shared: Arc<Shared>, tls: Tls, host_names: Vec<String>, mqtt_address: SocketAddr) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, tls: Tls, host_names: Vec<String>, addresses: Addresses) -> Self {
         let source: Arc<dyn ReadClock> = Arc::clone(&shared) as _;
-        Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, mqtt_address }) }
+        Self { shared, clock: ClockReader::new(&source), facts: Arc::new(Facts { tls, host_names, addresses }) }
     }
 
     /// The first host name: the one in connection strings.
@@ -58,7 +66,13 @@ impl Hub {
     /// The bound address of MQTT over TLS.
     #[must_use]
     pub fn mqtt_address(&self) -> SocketAddr {
-        self.facts.mqtt_address
+        self.facts.addresses.mqtt
+    }
+
+    /// The bound address of AMQP 1.0 over TLS.
+    #[must_use]
+    pub fn amqp_address(&self) -> SocketAddr {
+        self.facts.addresses.amqp
     }
 
     /// The CA certificate that clients have to trust, PEM.

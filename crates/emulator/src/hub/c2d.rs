@@ -72,12 +72,40 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Enqueued,
-    Locked { by: ConnectionId, until: Duration },
+    Locked(Lock),
+}
+
+/// Who has a message, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lock {
+    id: LockId,
+    by: ConnectionId,
+    until: Duration,
+    terms: LockTerms,
+}
+
+/// Names one lock of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LockId(u64);
+
+/// How long a message is locked, and what counts as giving it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LockTerms {
+    pub(crate) duration: Duration,
+    /// The end of the connection does.
+    pub(crate) lost_counts: bool,
+    /// The end of the lock does.
+    pub(crate) expiry_counts: bool,
 }
 
 impl Entry {
     fn locked_by(&self, connection: ConnectionId) -> bool {
-        matches!(self.place, Place::Locked { by, .. } if by == connection)
+        matches!(self.place, Place::Locked(lock) if lock.by == connection)
+    }
+
+    fn give_back(&mut self, counts: bool) {
+        self.place = Place::Enqueued;
+        self.delivery_count += u32::from(counts);
     }
 }
 
@@ -88,6 +116,10 @@ pub(crate) struct Delivery {
     pub(crate) packet_id: u16,
     pub(crate) dup: bool,
     pub(crate) sequence: u64,
+    pub(crate) lock: LockId,
+    pub(crate) enqueued: SystemTime,
+    /// How often it was given back before.
+    pub(crate) delivery_count: u32,
 }
 
 /// What a device decides about a message. Over MQTT there is only the first.
@@ -119,6 +151,7 @@ pub(crate) struct Ended {
 #[derive(Debug, Default)]
 pub(crate) struct C2dQueue {
     last_sequence: u64,
+    last_lock: u64,
     entries: VecDeque<Entry>,
 }
 
@@ -182,15 +215,20 @@ impl C2dQueue {
     }
 
     /// Locks the oldest message that waits, and gives it.
-    pub(crate) fn take_next(&mut self, by: ConnectionId, lock: Duration, now: Now) -> Option<Delivery> {
+    pub(crate) fn take_next(&mut self, by: ConnectionId, terms: LockTerms, now: Now) -> Option<Delivery> {
         let entry = self.entries.iter_mut().find(|entry| entry.place == Place::Enqueued)?;
-        entry.place = Place::Locked { by, until: now.elapsed.saturating_add(lock) };
+        self.last_lock += 1;
+        let id = LockId(self.last_lock);
+        entry.place = Place::Locked(Lock { id, by, until: now.elapsed.saturating_add(terms.duration), terms });
         let dup = std::mem::replace(&mut entry.sent_before, true);
         Some(Delivery {
             message: Arc::clone(&entry.message),
             packet_id: packet_id(entry.sequence),
             dup,
             sequence: entry.sequence,
+            lock: id,
+            enqueued: entry.enqueued,
+            delivery_count: entry.delivery_count,
         })
     }
 
@@ -224,6 +262,11 @@ impl C2dQueue {
         self.end_where(C2dResult::Completed, |entry| entry.sequence == sequence).pop()
     }
 
+    /// Whether this lock still is.
+    pub(crate) fn has_lock(&self, id: LockId) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.place, Place::Locked(lock) if lock.id == id))
+    }
+
     /// The device has decided about a message that this connection holds. `None`: it does not hold it.
     pub(crate) fn settle(
         &mut self,
@@ -238,8 +281,7 @@ impl C2dQueue {
             Settlement::Complete => self.complete(sequence),
             Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
             Settlement::Abandon => {
-                entry.place = Place::Enqueued;
-                entry.delivery_count += 1;
+                entry.give_back(true);
                 self.end_exhausted(max_count).pop()
             }
         };
@@ -247,10 +289,13 @@ impl C2dQueue {
     }
 
     /// A connection ended: its messages wait again.
-    pub(crate) fn release(&mut self, by: ConnectionId, counts: bool, max_count: u32) -> Vec<Ended> {
-        for entry in self.entries.iter_mut().filter(|entry| entry.locked_by(by)) {
-            entry.place = Place::Enqueued;
-            entry.delivery_count += u32::from(counts);
+    pub(crate) fn release(&mut self, by: ConnectionId, max_count: u32) -> Vec<Ended> {
+        for entry in &mut self.entries {
+            if let Place::Locked(lock) = entry.place
+                && lock.by == by
+            {
+                entry.give_back(lock.terms.lost_counts);
+            }
         }
         self.end_exhausted(max_count)
     }
@@ -261,14 +306,21 @@ impl C2dQueue {
         })
     }
 
-    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what has expired and is not locked.
-    pub(crate) fn advance(&mut self, now: Now, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
+    /// Ends locks that are over, unless `holds` says that their connection keeps them; then ends what was given back too often, and what has expired
+    /// and is not locked.
+    pub(crate) fn advance(&mut self, now: Now, max_count: u32, holds: impl Fn(ConnectionId) -> bool) -> Vec<Ended> {
         for entry in &mut self.entries {
-            if matches!(entry.place, Place::Locked { by, until } if until <= now.elapsed && !holds(by)) {
-                entry.place = Place::Enqueued;
+            if let Place::Locked(lock) = entry.place
+                && lock.until <= now.elapsed
+                && !holds(lock.by)
+            {
+                entry.give_back(lock.terms.expiry_counts);
             }
         }
-        self.end_where(C2dResult::Expired, |entry| entry.place == Place::Enqueued && entry.expires <= now.wall)
+        let mut ended = self.end_exhausted(max_count);
+        let expired = |entry: &Entry| entry.place == Place::Enqueued && entry.expires <= now.wall;
+        ended.extend(self.end_where(C2dResult::Expired, expired));
+        ended
     }
 
     /// When [`advance`](Self::advance) has something to do.
@@ -276,8 +328,8 @@ impl C2dQueue {
         for entry in &self.entries {
             match entry.place {
                 Place::Enqueued => due.at_wall(entry.expires),
-                Place::Locked { by, until } if !holds(by) => due.at_elapsed(until),
-                Place::Locked { .. } => {}
+                Place::Locked(lock) if !holds(lock.by) => due.at_elapsed(lock.until),
+                Place::Locked(_) => {}
             }
         }
     }
@@ -297,7 +349,7 @@ impl C2dQueue {
             sequence_number: entry.sequence,
             state: match entry.place {
                 Place::Enqueued => C2dState::Enqueued,
-                Place::Locked { until, .. } => C2dState::Invisible { until: later(now.wall, now.until_elapsed(until)) },
+                Place::Locked(lock) => C2dState::Invisible { until: later(now.wall, now.until_elapsed(lock.until)) },
             },
             delivery_count: entry.delivery_count,
             enqueued: entry.enqueued,

@@ -18,6 +18,18 @@ pub(crate) struct Opening {
     pub(crate) clean_session: bool,
     /// The last will, or why it cannot be published.
     pub(crate) will: Option<Result<Draft, String>>,
+    /// It is one of the identities on an AMQP connection.
+    pub(crate) carried: Option<Carried>,
+}
+
+/// An AMQP connection carries any number of identities. For the hub each of them is a connection of its own, which comes with its first link and goes
+/// with its last.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// The connection that carries it: its head is woken.
+    pub(crate) by: ConnectionId,
+    /// What its links ask for. It ends with them, and has nothing to do with a stored session.
+    pub(crate) session: Session,
 }
 
 /// The open connections. An identity has at most one.
@@ -48,11 +60,14 @@ impl HubState {
         if let Some(older) = self.connections.of(&identity) {
             self.end(older, DisconnectReason::Replaced { by: connection }, now);
         }
-        if opening.clean_session || forget_session {
-            self.sessions.remove(&identity);
+        let mut session_present = false;
+        if opening.carried.is_none() {
+            if opening.clean_session || forget_session {
+                self.sessions.remove(&identity);
+            }
+            session_present = self.sessions.contains_key(&identity);
+            self.sessions.entry(identity.clone()).or_default();
         }
-        let session_present = self.sessions.contains_key(&identity);
-        self.sessions.entry(identity.clone()).or_default();
         self.connections.by_identity.insert(identity, connection);
         self.connections.open.insert(connection, opening);
         session_present
@@ -79,13 +94,30 @@ impl HubState {
         if !matches!(why, DisconnectReason::ByDevice | DisconnectReason::HubStopped) {
             self.publish_will(connection, &opening, now);
         }
-        if opening.clean_session {
+        if opening.clean_session && opening.carried.is_none() {
             self.sessions.remove(&identity);
         }
         self.seats.ended(connection, &why);
         self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
         self.release_locks(&identity, connection, now);
-        self.woken.insert(connection);
+        self.woken.insert(opening.carried.map_or(connection, |carried| carried.by));
+    }
+
+    /// The connection whose head serves this one.
+    pub(super) fn carrier(&self, connection: ConnectionId) -> ConnectionId {
+        let carried = self.connections.get(connection).and_then(|opening| opening.carried.as_ref());
+        carried.map_or(connection, |carried| carried.by)
+    }
+
+    pub(super) fn is_carried(&self, connection: ConnectionId) -> bool {
+        self.connections.get(connection).is_some_and(|opening| opening.carried.is_some())
+    }
+
+    /// What the device says of its model, if it has not said so yet.
+    pub(crate) fn set_model_id(&mut self, connection: ConnectionId, model_id: &str) {
+        if let Some(opening) = self.connections.open.get_mut(&connection) {
+            opening.sender.model_id.get_or_insert_with(|| model_id.to_owned());
+        }
     }
 
     /// Ends the connections of a device and its modules.
@@ -137,6 +169,20 @@ impl HubState {
         self.session_mut(connection).is_some_and(|session| session.subscribe(filter, feature, qos, created, limit))
     }
 
+    /// Adds what an AMQP link is there for.
+    pub(crate) fn subscribe_link(&mut self, connection: ConnectionId, feature: Feature) {
+        let created = self.next_event();
+        if let Some(session) = self.session_mut(connection) {
+            // It settles what it is given, as QoS 1 does. There are not more links than features.
+            session.subscribe(&format!("{feature:?}"), feature, 1, created, usize::MAX);
+        }
+    }
+
+    /// The AMQP link for this is gone.
+    pub(crate) fn unsubscribe_link(&mut self, connection: ConnectionId, feature: Feature) {
+        self.unsubscribe(connection, &format!("{feature:?}"));
+    }
+
     pub(crate) fn unsubscribe(&mut self, connection: ConnectionId, filter: &str) {
         if let Some(session) = self.session_mut(connection) {
             session.unsubscribe(filter);
@@ -149,12 +195,19 @@ impl HubState {
     }
 
     pub(super) fn session(&self, connection: ConnectionId) -> Option<&Session> {
-        self.sessions.get(&self.sender(connection)?.identity)
+        let opening = self.connections.get(connection)?;
+        match &opening.carried {
+            Some(carried) => Some(&carried.session),
+            None => self.sessions.get(&opening.sender.identity),
+        }
     }
 
     fn session_mut(&mut self, connection: ConnectionId) -> Option<&mut Session> {
-        let identity = &self.connections.get(connection)?.sender.identity;
-        self.sessions.get_mut(identity)
+        let opening = self.connections.open.get_mut(&connection)?;
+        match &mut opening.carried {
+            Some(carried) => Some(&mut carried.session),
+            None => self.sessions.get_mut(&opening.sender.identity),
+        }
     }
 
     fn publish_will(&mut self, connection: ConnectionId, opening: &Opening, now: Now) {
@@ -172,12 +225,11 @@ impl HubState {
     }
 
     fn release_locks(&mut self, identity: &Identity, connection: ConnectionId, now: Now) {
-        let (releases, counts, max) =
-            (self.config.release_on_disconnect, self.config.count_redelivery, self.config.max_delivery_count);
+        let (releases, max) = (self.config.release_on_disconnect, self.config.max_delivery_count);
         let holds = holds(self.config.lock_expiry, &self.connections);
         let Some(queue) = self.queues.get_mut(identity) else { return };
-        let mut ended = if releases { queue.release(connection, counts, max) } else { Vec::new() };
-        ended.extend(queue.advance(now, holds));
+        let mut ended = if releases { queue.release(connection, max) } else { Vec::new() };
+        ended.extend(queue.advance(now, max, holds));
         self.record_ended(identity, ended, now);
         self.find_due();
     }

@@ -53,6 +53,14 @@ impl Feedback {
         self.due
     }
 
+    pub(crate) fn take_some(&mut self, most: usize) -> Vec<FeedbackRecord> {
+        self.ready.drain(..most.min(self.ready.len())).collect()
+    }
+
+    pub(crate) fn give_back(&mut self, records: Vec<FeedbackRecord>) {
+        records.into_iter().rev().for_each(|record| self.ready.push_front(record));
+    }
+
     pub(crate) fn take_ready(&mut self) -> Vec<FeedbackRecord> {
         self.ready.drain(..).collect()
     }

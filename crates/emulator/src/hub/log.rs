@@ -39,6 +39,21 @@ impl<T> CappedLog<T> {
         self.by_identity.get(identity).map_or(0, VecDeque::len)
     }
 
+    /// Those that have entries.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.by_identity.keys().map(|identity| &**identity)
+    }
+
+    /// An identity's first entry for which this holds, if it holds for all behind that one.
+    pub(crate) fn first_where(&self, identity: &Identity, mut holds: impl FnMut(&T) -> bool) -> Option<&T> {
+        let entries = self.by_identity.get(identity)?;
+        entries.get(entries.partition_point(|entry| !holds(entry)))
+    }
+
+    pub(crate) fn last(&self, identity: &Identity) -> Option<&T> {
+        self.by_identity.get(identity)?.back()
+    }
+
     /// All entries, grouped by identity.
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
         self.by_identity.values().flatten()

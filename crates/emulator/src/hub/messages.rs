@@ -7,7 +7,7 @@ use crate::activity::{Activity, ConnectionId, PubackEffect};
 use crate::clock::Now;
 use crate::config::OutOfOrderPuback;
 use crate::error::HubError;
-use crate::hub::c2d::{Delivery, Ended, Settled, Settlement, StoredMessage};
+use crate::hub::c2d::{Delivery, Ended, LockId, LockTerms, Settled, Settlement, StoredMessage};
 use crate::hub::registry::{Identity, not_found};
 use crate::hub::session::Feature;
 use crate::hub::telemetry::{Draft, Sender};
@@ -21,6 +21,7 @@ impl HubState {
         self.last_telemetry += 1;
         let record = sender.record(draft, self.last_telemetry, connection, now);
         self.telemetry.push(&sender.identity, record);
+        self.wake_listeners();
         self.last_telemetry
     }
 
@@ -94,7 +95,13 @@ impl HubState {
             self.reject_unmatched(connection, feature, &identity, now);
         }
         let qos = self.subscription(connection, feature)?.qos;
-        let delivery = self.queues.get_mut(&identity)?.take_next(connection, self.config.lock_duration, now)?;
+        let terms = LockTerms {
+            duration: self.config.lock_duration,
+            // docs/hub-over-mqtt.md 3; docs/hub-over-amqp.md 3.
+            lost_counts: self.config.count_redelivery || self.is_carried(connection),
+            expiry_counts: self.is_carried(connection),
+        };
+        let delivery = self.queues.get_mut(&identity)?.take_next(connection, terms, now)?;
         self.find_due();
         Some((delivery, qos))
     }
@@ -115,6 +122,12 @@ impl HubState {
         let message = ended.as_ref().map(|ended| Arc::clone(&ended.message));
         self.record_ended(&identity, ended, now);
         (effect, message)
+    }
+
+    /// Whether this connection still has a message under this lock.
+    pub(crate) fn has_lock(&self, connection: ConnectionId, lock: LockId) -> bool {
+        let queue = self.sender(connection).and_then(|sender| self.queues.get(&sender.identity));
+        queue.is_some_and(|queue| queue.has_lock(lock))
     }
 
     /// The device or module has decided about a message that it was sent over this connection. False: the connection does not hold it (any more).
@@ -196,6 +209,18 @@ impl HubState {
 
     pub(crate) fn flush_feedback(&mut self) {
         self.feedback.flush();
+        self.wake_listeners();
+    }
+
+    /// The oldest records that are ready, so many at most.
+    pub(crate) fn take_feedback(&mut self, most: usize) -> Vec<FeedbackRecord> {
+        self.feedback.take_some(most)
+    }
+
+    /// They were read and not settled: they come again, before all others.
+    pub(crate) fn give_back_feedback(&mut self, records: Vec<FeedbackRecord>) {
+        self.feedback.give_back(records);
+        self.wake_listeners();
     }
 
     fn reject_unmatched(&mut self, connection: ConnectionId, feature: Feature, identity: &Identity, now: Now) {
@@ -224,6 +249,7 @@ impl HubState {
         }
         if any_feedback {
             self.find_due();
+            self.wake_listeners();
         }
     }
 }

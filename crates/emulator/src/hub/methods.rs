@@ -158,7 +158,9 @@ impl HubState {
             if !self.is_open(connection) {
                 break;
             }
-            let rid = self.methods.next_rid(identity, self.config.method_rid);
+            // Over AMQP it is a UUID by its type.
+            let kind = if self.is_carried(connection) { MethodRid::Guid } else { self.config.method_rid };
+            let rid = self.methods.next_rid(identity, kind);
             let Some(call) = self.methods.calls.get_mut(&id) else { continue };
             let Stage::Waiting { request, .. } = &call.stage else { continue };
             let response_timeout = request.response_timeout;

@@ -1,7 +1,9 @@
 //! The state of the hub and its rules. Pure: no socket, no clock, no thread; the time is an argument, and whom to wake is an answer.
 
+mod access;
 pub(crate) mod c2d;
 mod connections;
+pub(crate) mod events;
 mod feedback;
 pub(crate) mod local;
 mod log;
@@ -30,7 +32,7 @@ use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
 use connections::Connections;
-pub(crate) use connections::Opening;
+pub(crate) use connections::{Carried, Opening};
 use feedback::Feedback;
 use local::Seats;
 use log::CappedLog;
@@ -59,6 +61,7 @@ pub(crate) struct HubState {
     outbox: Outbox,
     outcomes: CappedLog<C2dOutcome>,
     feedback: Feedback,
+    readers: events::Readers,
     telemetry: CappedLog<TelemetryRecord>,
     activity: CappedLog<Activity>,
     last_telemetry: u64,
@@ -84,6 +87,7 @@ impl HubState {
             outbox: Outbox::default(),
             outcomes: CappedLog::new(limit),
             feedback: Feedback::new(limit),
+            readers: events::Readers::default(),
             telemetry: CappedLog::new(limit),
             activity: CappedLog::new(limit),
             last_telemetry: 0,
@@ -181,7 +185,8 @@ impl HubState {
     pub(crate) fn inject(&mut self, only: Option<Identity>, fault: Fault) -> FaultId {
         let concerned =
             self.connections.all().filter(|(identity, _)| only.as_ref().is_none_or(|only| only == *identity));
-        self.woken.extend(concerned.map(|(_, connection)| connection));
+        let carriers: Vec<_> = concerned.map(|(_, connection)| self.carrier(connection)).collect();
+        self.woken.extend(carriers);
         self.faults.push(only, fault)
     }
 
@@ -219,7 +224,7 @@ impl HubState {
         for identity in identities {
             let Some(queue) = self.queues.get_mut(&identity) else { continue };
             let holds = holds(self.config.lock_expiry, &self.connections);
-            let ended = queue.advance(now, holds);
+            let ended = queue.advance(now, self.config.max_delivery_count, holds);
             let waits = queue.has_waiting();
             self.record_ended(&identity, ended, now);
             if waits {
@@ -227,6 +232,7 @@ impl HubState {
             }
         }
         self.feedback.advance(now);
+        self.wake_listeners();
         self.methods.advance(now);
         self.end_expired_seats(now);
         self.find_due();
@@ -253,7 +259,7 @@ impl HubState {
     }
 
     fn wake(&mut self, identity: &Identity) {
-        self.woken.extend(self.connections.of(identity));
+        self.woken.extend(self.connections.of(identity).map(|connection| self.carrier(connection)));
     }
 
     /// A number that nothing else has.

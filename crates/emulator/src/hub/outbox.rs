@@ -62,7 +62,7 @@ impl HubState {
         tray.size += letter.size();
         tray.letters.push_back(letter);
         let pending = tray.size;
-        self.woken.insert(connection);
+        self.woken.insert(self.carrier(connection));
         if pending > MAX_PENDING {
             self.end(connection, DisconnectReason::DeviceDoesNotRead { pending }, now);
         }

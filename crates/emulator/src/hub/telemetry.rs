@@ -16,7 +16,7 @@ pub(crate) const MAX_MESSAGE: usize = 262_144;
 pub(crate) const SENDING_DEVICE: &str = "iothub-connection-device-id";
 pub(crate) const SENDING_MODULE: &str = "iothub-connection-module-id";
 /// The names of the stamps. A device cannot set them: a property of such a name gives way to the stamp.
-const STAMPS: [&str; 7] = [
+pub(crate) const STAMPS: [&str; 7] = [
     SENDING_DEVICE,
     SENDING_MODULE,
     "iothub-connection-auth-method",

@@ -38,7 +38,7 @@ fn opening(clean_session: bool) -> Opening {
         auth_type: "sas",
         model_id: Some("dtmi:a;1".to_owned()),
     };
-    Opening { sender, clean_session, will: None }
+    Opening { sender, clean_session, will: None, carried: None }
 }
 
 fn send(hub: &mut HubState, id: &str, message: C2dMessage, now: Now) {

@@ -60,8 +60,8 @@ impl Head {
         let (connection, identity) = (self.id, self.identity().clone());
         let State::Open(open) = &mut self.state else { return };
         let fired = hub.faults.take(&identity, |fault| match fault {
-            Fault::DropPubacks { count } => Some(one_of(count, Fired::Drop)),
-            Fault::DelayPubacks { count, by } => Some(one_of(count, Fired::Delay { by: *by })),
+            Fault::DropPubacks { count } => Some(Taken::one_of(count, Fired::Drop)),
+            Fault::DelayPubacks { count, by } => Some(Taken::one_of(count, Fired::Delay { by: *by })),
             Fault::ReorderPubacks { window } => Some(Taken::Last(Fired::Reorder { window: *window })),
             _ => None,
         });
@@ -98,12 +98,6 @@ enum Fired {
     Drop,
     Delay { by: Duration },
     Reorder { window: u32 },
-}
-
-/// One of the `count` times that a fault fires.
-fn one_of(count: &mut u32, fired: Fired) -> Taken<Fired> {
-    *count = count.saturating_sub(1);
-    if *count == 0 { Taken::Last(fired) } else { Taken::More(fired) }
 }
 
 impl Fired {

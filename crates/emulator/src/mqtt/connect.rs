@@ -6,6 +6,7 @@ use crate::activity::{Activity, DisconnectReason, RefusalReason};
 use crate::auth::{self, Authenticated};
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault, Taken};
+use crate::head::Close;
 use crate::hub::registry::Identity;
 use crate::hub::telemetry::{Draft, Sender};
 use crate::hub::{HubState, NOBODY, Opening};
@@ -14,7 +15,7 @@ use crate::mqtt::codec::{self, Connect, Will};
 use crate::mqtt::request::Unacknowledged;
 use crate::mqtt::topic::telemetry_bag;
 use crate::mqtt::user_name::UserName;
-use crate::mqtt::{Close, Head, Open, State, publish};
+use crate::mqtt::{Head, Open, State, publish};
 
 /// The CONNACK code for a protocol level that the server does not have (MQTT 3.1.1, 3.1.2.2).
 const UNACCEPTABLE_LEVEL: u8 = 1;
@@ -68,7 +69,7 @@ impl Head {
             auth_type: authenticated.auth_type,
             model_id: name.model_id.clone(),
         };
-        let opening = Opening { sender, clean_session: connect.clean_session, will };
+        let opening = Opening { sender, clean_session: connect.clean_session, will, carried: None };
         let session_present = hub.open(self.id, opening, session_lost, now);
         self.state = State::Open(Box::new(Open {
             identity: identity.clone(),

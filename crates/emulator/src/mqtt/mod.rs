@@ -1,7 +1,6 @@
 //! The MQTT head: one connection's state machine over the hub's state. Bytes in, bytes out, next deadline; no socket, no runtime, no clock.
 //!
-//! Its driver feeds [`Head::receive`] with what the peer sent, calls [`Head::poll`] when the head was woken or its [`Head::timeout`] is over, writes
-//! what [`Head::take_output`] gives, and ends the stream when [`Head::closing`] says so and all output is written.
+//! Its driver works through [`crate::head::Head`].
 
 mod acknowledge;
 pub(crate) mod bag;
@@ -10,7 +9,6 @@ mod connect;
 mod deliver;
 mod iothub;
 mod method;
-mod outgoing;
 mod publish;
 mod request;
 mod subscribe;
@@ -27,25 +25,15 @@ use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::auth::Peer;
 use crate::clock::Now;
 use crate::faults::{DropPoint, Fault};
+use crate::head::Close;
 use crate::hub::registry::Identity;
 use crate::hub::{HubState, NOBODY};
+use crate::outgoing::Outgoing;
 
 use acknowledge::Pubacks;
 use codec::{Decoder, Incoming, Malformed};
-use outgoing::Outgoing;
 use request::Unacknowledged;
 use trouble::Scheduled;
-
-/// How the driver ends the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Close {
-    /// Both sides are done: TLS says goodbye, then TCP.
-    Orderly,
-    /// TCP is closed and nothing is said: how the real hub shows almost every error (docs/hub-over-mqtt.md 13.4).
-    Bare,
-    /// TCP is reset; what is not yet written is lost.
-    Reset,
-}
 
 /// One MQTT connection.
 #[derive(Debug)]
@@ -99,26 +87,31 @@ impl Head {
             outgoing: Outgoing::default(),
         }
     }
+}
 
-    pub(crate) fn id(&self) -> ConnectionId {
+impl crate::head::Head for Head {
+    fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// TLS is up, and this is the other end.
-    pub(crate) fn secured(&mut self, hub: &mut HubState, now: Now, peer: Peer) {
+    fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
+        if self.closing().is_none() && hub.faults.take_early_drop(point) {
+            self.drop_for(hub, now, point);
+        }
+    }
+
+    fn secured(&mut self, hub: &mut HubState, now: Now, peer: Peer) {
         self.peer = peer;
         self.drop_early(hub, now, DropPoint::TlsEstablished);
     }
 
-    /// TLS was not established.
-    pub(crate) fn tls_failed(&mut self, hub: &mut HubState, now: Now, why: String) {
+    fn tls_failed(&mut self, hub: &mut HubState, now: Now, why: String) {
         if self.closing().is_none() {
             self.close(hub, now, DisconnectReason::TlsFailed(why));
         }
     }
 
-    /// Bytes have come. Every packet in them is handled; the answers are one piece of output.
-    pub(crate) fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
+    fn receive(&mut self, hub: &mut HubState, now: Now, mut bytes: &[u8]) {
         // First what is due and what the service has done: bytes that come after a deadline do not lift it.
         self.poll(hub, now);
         while !bytes.is_empty() && self.closing().is_none() && !self.cut_off() {
@@ -139,8 +132,7 @@ impl Head {
         self.poll(hub, now);
     }
 
-    /// The hub's state or the time has moved on.
-    pub(crate) fn poll(&mut self, hub: &mut HubState, now: Now) {
+    fn poll(&mut self, hub: &mut HubState, now: Now) {
         self.notice_end(hub);
         let overdue = match &self.state {
             State::AwaitingConnect { deadline } if *deadline <= now.elapsed => Some(DisconnectReason::ConnectTimeout),
@@ -160,47 +152,40 @@ impl Head {
         self.deliver(hub, now);
     }
 
-    /// The peer has closed its side, or the stream broke.
-    pub(crate) fn peer_closed(&mut self, hub: &mut HubState, now: Now) {
+    fn peer_closed(&mut self, hub: &mut HubState, now: Now) {
         self.notice_end(hub);
         if self.closing().is_none() {
             self.close(hub, now, DisconnectReason::ConnectionLost);
         }
     }
 
-    /// The peer does not read what it is sent.
-    pub(crate) fn overwhelmed(&mut self, hub: &mut HubState, now: Now, pending: usize) {
+    fn overwhelmed(&mut self, hub: &mut HubState, now: Now, pending: usize) {
         self.notice_end(hub);
         if self.closing().is_none() {
             self.close(hub, now, DisconnectReason::DeviceDoesNotRead { pending });
         }
     }
 
-    /// What is to be written now, in one go.
-    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+    fn take_output(&mut self) -> Vec<u8> {
         self.outgoing.take()
     }
 
-    /// Whether more is to be written, but in a write of its own.
-    pub(crate) fn has_more_output(&self) -> bool {
+    fn has_more_output(&self) -> bool {
         self.outgoing.has_more()
     }
 
-    /// Whether the network to the device is gone: the driver neither reads nor writes.
-    pub(crate) fn cut_off(&self) -> bool {
+    fn cut_off(&self) -> bool {
         self.outgoing.is_dead()
     }
 
-    /// Whether and how the stream is to end once everything is written.
-    pub(crate) fn closing(&self) -> Option<Close> {
+    fn closing(&self) -> Option<Close> {
         match self.state {
             State::Closed(close) => Some(close),
             _ => None,
         }
     }
 
-    /// How long until [`poll`](Self::poll) has something to do, if time just passes and nothing comes.
-    pub(crate) fn timeout(&self, now: Now) -> Option<Duration> {
+    fn timeout(&self, now: Now) -> Option<Duration> {
         match &self.state {
             State::AwaitingConnect { deadline } => Some(now.until_elapsed(*deadline)),
             State::Open(open) => {
@@ -214,7 +199,9 @@ impl Head {
             State::Silent { .. } | State::Closed(_) => None,
         }
     }
+}
 
+impl Head {
     fn handle(&mut self, hub: &mut HubState, now: Now, packet: Incoming) {
         if let State::Open(open) = &mut self.state {
             open.last_heard = now.elapsed;

@@ -17,13 +17,6 @@ pub(super) struct Scheduled {
 }
 
 impl Head {
-    /// Drops the connection if a fault waits for this point, at which no identity is known.
-    pub(crate) fn drop_early(&mut self, hub: &mut HubState, now: Now, point: DropPoint) {
-        if self.closing().is_none() && hub.faults.take_early_drop(point) {
-            self.drop_for(hub, now, point);
-        }
-    }
-
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
         let drops = hub.faults.take_drop(self.identity(), point);
@@ -103,7 +96,7 @@ impl Head {
         }
         let (at, connection) = (now.wall, self.id);
         let State::Open(open) = &mut self.state else { return false };
-        match by_message::asked(&draft.properties) {
+        match by_message::asked(&draft.properties, by_message::Protocol::Mqtt) {
             None => false,
             Some(Ok(asked)) => {
                 let due = now.elapsed.saturating_add(asked.delay);

@@ -13,8 +13,8 @@ use crate::activity::{ConnectionId, TlsVersion};
 use crate::auth::Peer;
 use crate::auth::x509::Authorities;
 use crate::faults::DropPoint;
+use crate::head::{Head, NewHead};
 use crate::hub::outbox::MAX_PENDING;
-use crate::mqtt::Head;
 use crate::server::stream::{Stream, end_tcp};
 use crate::shared::Shared;
 
@@ -27,6 +27,7 @@ pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) acceptor: TlsAcceptor,
     pub(super) device_authorities: Arc<Authorities>,
+    pub(super) new_head: NewHead,
 }
 
 /// Serves one connection until it ends.
@@ -36,7 +37,7 @@ pub(super) async fn serve(tcp: TcpStream, context: Context) {
     }
     let shared = &context.shared;
     let mut head = shared.change(|hub, now| {
-        let mut head = Head::new(hub, now);
+        let mut head = (context.new_head)(hub, now);
         head.drop_early(hub, now, DropPoint::TcpAccepted);
         head
     });
@@ -44,13 +45,18 @@ pub(super) async fn serve(tcp: TcpStream, context: Context) {
         return end_tcp(tcp).await;
     }
     let waker = Waker::register(Arc::clone(shared), head.id());
-    if let Some(tls) = handshake(tcp, &context, &mut head, &waker).await {
-        run(Stream::new(tls), shared, &mut head, &waker).await;
+    if let Some(tls) = handshake(tcp, &context, &mut *head, &waker).await {
+        run(Stream::new(tls), shared, &mut *head, &waker).await;
     }
 }
 
-/// TLS, within the time that CONNECT has to come.
-async fn handshake(tcp: TcpStream, context: &Context, head: &mut Head, waker: &Waker) -> Option<TlsStream<TcpStream>> {
+/// TLS, within the time that the first packet has to come.
+async fn handshake(
+    tcp: TcpStream,
+    context: &Context,
+    head: &mut dyn Head,
+    waker: &Waker,
+) -> Option<TlsStream<TcpStream>> {
     let shared = &context.shared;
     let mut accept = std::pin::pin!(context.acceptor.accept(tcp));
     let accepted = loop {
@@ -93,7 +99,7 @@ fn peer_of(tls: &TlsStream<TcpStream>, context: &Context) -> Peer {
 }
 
 /// Moves bytes until the head or the peer ends it.
-async fn run(mut stream: Stream, shared: &Shared, head: &mut Head, waker: &Waker) {
+async fn run(mut stream: Stream, shared: &Shared, head: &mut dyn Head, waker: &Waker) {
     loop {
         stream.push(head.take_output());
         while head.has_more_output() {
@@ -150,7 +156,7 @@ impl Waker {
     }
 
     /// Waits until the head has been woken or its time-out is over.
-    async fn due(&self, head: &Head) {
+    async fn due(&self, head: &dyn Head) {
         let sleep = self.shared.sleep_time(|_, now| head.timeout(now));
         tokio::select! {
             () = self.wakes.0.notified() => {}

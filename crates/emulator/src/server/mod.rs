@@ -1,4 +1,4 @@
-//! The server thread: listener, timers, and one task a connection that moves bytes between the network and a head. It decides nothing.
+//! The server thread: listeners, timers, and one task a connection that moves bytes between the network and a head. It decides nothing.
 
 mod connection;
 mod stream;
@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::StartError;
+use crate::head::NewHead;
 use crate::shared::Shared;
 use crate::tls::Tls;
 
@@ -22,33 +23,45 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The running server. Dropping it stops the thread and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub(crate) fn start(
+    /// Listens on each address, and serves what comes there with its head; gives the bound addresses. At most `max_connections` are open on all of
+    /// them together.
+    pub(crate) fn start<const N: usize>(
         shared: Arc<Shared>,
         tls: &Tls,
-        address: SocketAddr,
+        endpoints: [(SocketAddr, NewHead); N],
         max_connections: usize,
-    ) -> Result<Self, StartError> {
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let bound = listener.local_addr().map_err(listen)?;
+    ) -> Result<(Self, [SocketAddr; N]), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let context = connection::Context {
-            shared: Arc::clone(&shared),
-            acceptor: TlsAcceptor::from(tls.server_config()),
-            device_authorities: tls.device_authorities(),
-        };
+        let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        let acceptor = TlsAcceptor::from(tls.server_config());
+        let mut listeners = Vec::new();
+        let mut addresses = endpoints.map(|(address, _)| address);
+        for ((_, new_head), address) in endpoints.into_iter().zip(&mut addresses) {
+            let (listener, bound) =
+                listen(*address).map_err(|source| StartError::Listen { address: *address, source })?;
+            *address = bound;
+            let context = connection::Context {
+                shared: Arc::clone(&shared),
+                acceptor: acceptor.clone(),
+                device_authorities: tls.device_authorities(),
+                new_head,
+            };
+            listeners.push((listener, context));
+        }
         let (stop, stopped) = oneshot::channel();
         let run = move || {
             runtime.block_on(async {
+                let mut accepting = JoinSet::new();
+                for (listener, context) in listeners {
+                    accepting.spawn(accept(listener, context, Arc::clone(&places)));
+                }
                 tokio::select! {
-                    () = accept(listener, context, max_connections) => {}
+                    _ = accepting.join_next() => {}
                     () = keep_time(&shared) => {}
                     _ = stopped => {}
                 }
@@ -56,11 +69,7 @@ impl Server {
             shared.change(|hub, now| hub.stop(now));
         };
         let thread = std::thread::Builder::new().name("iothub-emulator".to_owned()).spawn(run)?;
-        Ok(Self { address: bound, stop: Some(stop), thread: Some(thread) })
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        Ok((Self { stop: Some(stop), thread: Some(thread) }, addresses))
     }
 }
 
@@ -74,8 +83,15 @@ impl Drop for Server {
     }
 }
 
+fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
 /// Accepts connections for ever. Dropping the future closes all of them.
-async fn accept(listener: TcpListener, context: connection::Context, max_connections: usize) {
+async fn accept(listener: TcpListener, context: connection::Context, places: Arc<Semaphore>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot serve the listener"),
@@ -83,12 +99,16 @@ async fn accept(listener: TcpListener, context: connection::Context, max_connect
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < max_connections => {
-                    connections.spawn(connection::serve(stream, context.clone()));
+            accepted = listener.accept() => match (accepted, Arc::clone(&places).try_acquire_owned()) {
+                (Ok((stream, _)), Ok(place)) => {
+                    let serving = connection::serve(stream, context.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
                 }
-                Ok(_) => tracing::warn!(max_connections, "too many connections: closed the new one"),
-                Err(error) => {
+                (Ok(_), Err(_)) => tracing::warn!("too many connections: closed the new one"),
+                (Err(error), _) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

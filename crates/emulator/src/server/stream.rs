@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::mqtt::Close;
+use crate::head::Close;
 
 /// While so much output waits, no input is read: the back-pressure is TCP's.
 const HIGH_WATER: usize = 256 * 1024;

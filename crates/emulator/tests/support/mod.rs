@@ -6,6 +6,7 @@
 
 pub(crate) mod bag;
 pub(crate) mod c2d;
+pub(crate) mod list;
 pub(crate) mod modules;
 pub(crate) mod packets;
 pub(crate) mod peer;

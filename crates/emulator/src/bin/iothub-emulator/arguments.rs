@@ -7,9 +7,10 @@ use std::path::PathBuf;
 pub(crate) const HELP: &str = "\
 A local Azure IoT Hub to develop and test against.
 
-Usage: iothub-emulator [--mqtt ADDR] [--host-name NAME]... [--gateway-name NAME]... [--ca FILE] [--seed FILE] [--verbose]
+Usage: iothub-emulator [--mqtt ADDR] [--amqp ADDR] [--host-name NAME]... [--gateway-name NAME]... [--ca FILE] [--seed FILE] [--verbose]
 
   --mqtt ADDR          where to listen for MQTT over TLS [127.0.0.1:8883; port 0: a free one]
+  --amqp ADDR          where to listen for AMQP 1.0 over TLS [127.0.0.1:5671; port 0: a free one]
   --host-name NAME     a name for the server certificate and for tokens; may be repeated, the first one is
                        in connection strings [localhost; the C SDK needs a name with a dot]
   --gateway-name NAME  a name for the server certificate only: what clients call GatewayHostName; may be repeated
@@ -27,8 +28,8 @@ Usage: iothub-emulator [--mqtt ADDR] [--host-name NAME]... [--gateway-name NAME]
   --verbose            log every connection
   --help, --version
 
-When it is ready it prints one line of JSON on stdout, with its address and the connection string of each
-device and module. These strings hold keys, and printing them is what the emulator is for: the keys are its
+When it is ready it prints one line of JSON on stdout, with its addresses and the connection strings of each
+device and module, of the service and of the event stream. These strings hold keys, and printing them is what the emulator is for: the keys are its
 own and protect nothing else. Never give it the key of a real hub. Logs go to stderr. SIGINT or SIGTERM ends
 it.
 ";
@@ -44,6 +45,7 @@ pub(crate) enum Command {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) mqtt: Option<SocketAddr>,
+    pub(crate) amqp: Option<SocketAddr>,
     pub(crate) host_names: Vec<String>,
     pub(crate) gateway_names: Vec<String>,
     pub(crate) ca: Option<PathBuf>,
@@ -61,7 +63,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(OsString::from(value))),
             _ => (text, None),
         };
-        let takes_value = matches!(flag, "--mqtt" | "--host-name" | "--gateway-name" | "--ca" | "--seed");
+        let takes_value = matches!(flag, "--mqtt" | "--amqp" | "--host-name" | "--gateway-name" | "--ca" | "--seed");
         if !takes_value && attached.is_some() {
             return Err(format!("{flag} takes no value"));
         }
@@ -101,7 +103,8 @@ impl Arguments {
                 let address = text
                     .parse()
                     .map_err(|_| format!("{flag}: '{text}' is no address; write IP:PORT, such as 127.0.0.1:8883"))?;
-                self.mqtt.replace(address).is_some()
+                let place = if flag == "--amqp" { &mut self.amqp } else { &mut self.mqtt };
+                place.replace(address).is_some()
             }
         };
         if twice { Err(format!("{flag} is there twice")) } else { Ok(()) }
@@ -120,6 +123,7 @@ mod tests {
     fn flags_take_their_value_with_a_space_or_an_equals_sign() {
         let expected = Arguments {
             mqtt: Some(([127, 0, 0, 1], 0).into()),
+            amqp: Some(([127, 0, 0, 1], 1).into()),
             host_names: vec!["a.test".into(), "b.test".into()],
             gateway_names: vec!["g.test".into()],
             ca: Some("ca.pem".into()),
@@ -127,6 +131,7 @@ mod tests {
             verbose: true,
         };
         let flags = [
+            "--amqp=127.0.0.1:1",
             "--mqtt",
             "127.0.0.1:0",
             "--host-name=a.test",

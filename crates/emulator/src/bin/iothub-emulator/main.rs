@@ -59,7 +59,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => read_seed(path)?,
         None => Seed::default(),
     };
-    let mut config = seed.config(&arguments.host_names, arguments.mqtt);
+    let mut config = seed.config(&arguments.host_names, arguments.mqtt, arguments.amqp);
     for name in &arguments.gateway_names {
         config = config.with_gateway_host_name(name);
     }
@@ -71,7 +71,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
             Failure::usage(format!("--gateway-name: {error}"))
         }
         StartError::Config { .. } | StartError::Certificate(_) => Failure::usage(error),
-        StartError::Listen { .. } => Failure::at_work(format!("{error} (--mqtt)")),
+        StartError::Listen { .. } => Failure::at_work(format!("{error} (--mqtt, --amqp)")),
         _ => Failure::at_work(error),
     })?;
     seed.create_devices(&emulator)
@@ -120,6 +120,9 @@ fn ready_line(emulator: &Emulator, arguments: &Arguments) -> String {
         "ready": true,
         "host_names": emulator.host_names(),
         "mqtt": emulator.mqtt_address().to_string(),
+        "amqp": emulator.amqp_address().to_string(),
+        "service": emulator.service_connection_string(),
+        "events": emulator.event_stream_connection_string(),
         "ca": arguments.ca.as_ref().map(|path| path.display().to_string()),
         "devices": devices,
     });

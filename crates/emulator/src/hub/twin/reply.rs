@@ -41,8 +41,8 @@ impl Reply {
         Self::error(hub, now, 404, 404_001, "there is no twin of this identity")
     }
 
-    /// A status that a fault asks for.
-    fn of_status(hub: &mut HubState, now: Now, status: u16) -> Self {
+    /// A status without any other reason, such as a fault's.
+    pub(crate) fn of_status(hub: &mut HubState, now: Now, status: u16) -> Self {
         if status < 400 {
             return Self { status, version: None, body: Vec::new() };
         }

@@ -60,7 +60,7 @@ impl Line {
             auth_type: authenticated.auth_type,
             model_id: model_id.clone(),
         };
-        let opening = Opening { sender, clean_session, will: None };
+        let opening = Opening { sender, clean_session, will: None, carried: None };
         let session_present = hub.open(id, opening, session_lost, now);
         tracing::debug!(connection = id.0, %identity, session_present, "connected locally");
         let connected = Activity::Connected {

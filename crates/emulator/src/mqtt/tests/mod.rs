@@ -11,12 +11,13 @@ mod twin;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use super::{Close, Head};
+use super::Head;
 use crate::activity::{Activity, DisconnectReason, RefusalReason};
 use crate::clock::{Clock, Now, unix_seconds};
 use crate::config::{BadFilter, Config, LockExpiry, OutOfOrderPuback, UnknownTopic};
 use crate::device::DeviceAuth;
 use crate::faults::{DropPoint, Fault};
+use crate::head::{Close, Head as _};
 use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::message::C2dMessage;

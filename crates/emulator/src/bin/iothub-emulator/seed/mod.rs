@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use identity::SeedIdentity;
 
-/// Where the program listens if neither flag nor seed says so: the port that SDKs expect.
+/// Where the program listens if neither flag nor seed says so: the ports that SDKs expect.
 const DEFAULT_MQTT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8883);
+const DEFAULT_AMQP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 5671);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seed {
@@ -49,17 +50,19 @@ impl Seed {
     }
 
     /// The settings, over which the flags win.
-    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>) -> Config {
+    pub(crate) fn config(&self, host_names: &[String], mqtt: Option<SocketAddr>, amqp: Option<SocketAddr>) -> Config {
         let mut config = self.config.clone();
         if !host_names.is_empty() {
             config = config.with_host_names(host_names);
         }
-        let in_file = self.settings.iter().any(|name| name == "mqtt_address");
-        match mqtt {
-            Some(address) => config.with_mqtt_address(address),
-            None if in_file => config,
-            None => config.with_mqtt_address(DEFAULT_MQTT.into()),
+        let in_file = |setting: &str| self.settings.iter().any(|name| name == setting);
+        if let Some(address) = mqtt.or((!in_file("mqtt_address")).then_some(DEFAULT_MQTT.into())) {
+            config = config.with_mqtt_address(address);
         }
+        if let Some(address) = amqp.or((!in_file("amqp_address")).then_some(DEFAULT_AMQP.into())) {
+            config = config.with_amqp_address(address);
+        }
+        config
     }
 
     /// Creates the devices and their modules. The error has the place in the file.

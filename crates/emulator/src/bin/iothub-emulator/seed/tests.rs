@@ -5,6 +5,10 @@ use serde_json::json;
 
 use super::*;
 
+fn free_port() -> Option<SocketAddr> {
+    Some(([127, 0, 0, 1], 0).into())
+}
+
 #[test]
 fn devices_and_settings_are_as_in_the_file_and_flags_win() {
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -14,7 +18,7 @@ fn devices_and_settings_are_as_in_the_file_and_flags_win() {
         "ab".repeat(32)
     );
     let seed = Seed::parse(&text).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None)).unwrap();
+    let emulator = Emulator::start_with(seed.config(&[], None, free_port())).unwrap();
     assert_eq!(emulator.host_name(), "file.test");
     seed.create_devices(&emulator).unwrap();
     let given = emulator.device("given").unwrap();
@@ -22,7 +26,7 @@ fn devices_and_settings_are_as_in_the_file_and_flags_win() {
     assert!(!given.enabled);
     assert!(emulator.device("made").unwrap().primary_key.is_some());
     assert!(emulator.device("x509").unwrap().connection_string.ends_with(";x509=true"));
-    let emulator = Emulator::start_with(seed.config(&["flag.test".into()], Some(([127, 0, 0, 1], 0).into()))).unwrap();
+    let emulator = Emulator::start_with(seed.config(&["flag.test".into()], free_port(), free_port())).unwrap();
     assert_eq!(emulator.host_names(), ["flag.test"]);
 }
 
@@ -77,7 +81,7 @@ fn modules_twins_and_routes_are_as_in_the_file() {
         }],
     });
     let seed = Seed::parse(&text.to_string()).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None)).unwrap();
+    let emulator = Emulator::start_with(seed.config(&[], None, free_port())).unwrap();
     seed.create_devices(&emulator).unwrap();
     let device = emulator.twin("edge").unwrap();
     assert_eq!(
@@ -97,7 +101,7 @@ fn modules_twins_and_routes_are_as_in_the_file() {
     assert_eq!(place, "devices[0].modules[0]");
     assert!(matches!(error, HubError::InvalidTwin { ref device, .. } if device == "d/m"), "{error}");
     let bad_route = Seed::parse(r#"{"config": {"edge_routes": {"d": ["FROM here INTO $upstream"]}}}"#).unwrap();
-    let error = Emulator::start_with(bad_route.config(&[], Some(([127, 0, 0, 1], 0).into()))).unwrap_err();
+    let error = Emulator::start_with(bad_route.config(&[], free_port(), free_port())).unwrap_err();
     assert!(error.to_string().contains("FROM here INTO $upstream"), "{error}");
 }
 
@@ -106,7 +110,7 @@ fn the_seed_of_the_readme_is_one() {
     let readme = include_str!("../../../../README.md");
     let (_, json) = readme.split_once("```json\n").unwrap();
     let seed = Seed::parse(json.split_once("```").unwrap().0).unwrap();
-    let emulator = Emulator::start_with(seed.config(&[], None)).unwrap();
+    let emulator = Emulator::start_with(seed.config(&[], None, free_port())).unwrap();
     seed.create_devices(&emulator).unwrap();
     assert_eq!(emulator.devices().len(), 3);
     assert_eq!(emulator.modules("boiler").len(), 2);

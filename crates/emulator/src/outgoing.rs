@@ -1,14 +1,14 @@
-//! What goes to the device and when: at once, later, behind another packet, in two pieces, or not at all. It knows nothing of what the packets say.
+//! What goes to the peer and when: at once, later, behind another packet, in two pieces, or not at all. It knows nothing of what the packets say.
 
 use std::time::Duration;
 
 use crate::clock::Now;
 
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     /// What may be written now.
     ready: Vec<u8>,
-    /// Everything from CONNACK on waits for a time.
+    /// Everything waits for a time.
     gate: Option<Gate>,
     /// Packets that wait alone, in the order in which they were made.
     later: Vec<(Duration, Vec<u8>)>,
@@ -16,7 +16,7 @@ pub(super) struct Outgoing {
     behind_next: Vec<u8>,
     /// How many more bytes go before the split.
     split_after: Option<usize>,
-    /// Nothing reaches the device any more.
+    /// Nothing reaches the peer any more.
     dead: bool,
 }
 
@@ -28,14 +28,14 @@ struct Gate {
 
 impl Outgoing {
     /// A whole packet, and behind it those that waited for one.
-    pub(super) fn push(&mut self, packet: Vec<u8>) {
+    pub(crate) fn push(&mut self, packet: Vec<u8>) {
         self.push_part(packet);
         let waiting = std::mem::take(&mut self.behind_next);
         self.push_part(waiting);
     }
 
     /// Bytes that are no whole packet.
-    pub(super) fn push_part(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn push_part(&mut self, bytes: Vec<u8>) {
         let place = self.gate.as_mut().map_or(&mut self.ready, |gate| &mut gate.held);
         if place.is_empty() {
             *place = bytes;
@@ -44,35 +44,35 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn push_later(&mut self, due: Duration, packet: Vec<u8>) {
+    pub(crate) fn push_later(&mut self, due: Duration, packet: Vec<u8>) {
         self.later.push((due, packet));
     }
 
-    pub(super) fn push_behind_next(&mut self, packet: &[u8]) {
+    pub(crate) fn push_behind_next(&mut self, packet: &[u8]) {
         self.behind_next.extend_from_slice(packet);
     }
 
     /// From now on everything waits until this time.
-    pub(super) fn hold_until(&mut self, until: Duration) {
+    pub(crate) fn hold_until(&mut self, until: Duration) {
         self.gate = Some(Gate { until, held: Vec::new() });
     }
 
     /// So many bytes from now, a new write begins.
-    pub(super) fn split_after(&mut self, bytes: usize) {
+    pub(crate) fn split_after(&mut self, bytes: usize) {
         self.split_after = Some(bytes);
     }
 
-    /// The device is cut off.
-    pub(super) fn die(&mut self) {
+    /// The peer is cut off.
+    pub(crate) fn die(&mut self) {
         *self = Self { dead: true, ..Self::default() };
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.dead
     }
 
     /// Makes ready what has become due.
-    pub(super) fn release(&mut self, now: Now) {
+    pub(crate) fn release(&mut self, now: Now) {
         if let Some(gate) = self.gate.take_if(|gate| gate.until <= now.elapsed) {
             self.push_part(gate.held);
         }
@@ -84,13 +84,13 @@ impl Outgoing {
     }
 
     /// When [`release`](Self::release) has something to do.
-    pub(super) fn due(&self) -> Option<Duration> {
+    pub(crate) fn due(&self) -> Option<Duration> {
         let gate = self.gate.as_ref().map(|gate| gate.until);
         self.later.iter().map(|(due, _)| *due).chain(gate).min()
     }
 
     /// What is to be written in one go.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         if self.dead {
             self.ready.clear();
         }
@@ -109,7 +109,7 @@ impl Outgoing {
     }
 
     /// Whether the other piece of a split is left.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         !self.ready.is_empty() && !self.dead
     }
 }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_cut_off_gets_nothing() {
+    fn a_peer_that_is_cut_off_gets_nothing() {
         let mut out = Outgoing::default();
         out.push(b"a".to_vec());
         out.push_later(Duration::ZERO, b"b".to_vec());

@@ -1,0 +1,249 @@
+//! Faults that the head executes: scripted ones, and those that messages ask for (docs/hub-over-amqp.md 6).
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fe2o3_amqp_types::definitions::{Error, Role};
+use fe2o3_amqp_types::messaging::{Accepted, DeliveryState, Modified, Rejected, Released};
+
+use crate::activity::{Activity, AmqpLink, DisconnectReason};
+use crate::amqp::condition::{self, error};
+use crate::amqp::frame::{self, Layer};
+use crate::amqp::link::Place;
+use crate::amqp::telemetry::Asked;
+use crate::amqp::transfer::{Received, outcome};
+use crate::amqp::{Head, State};
+use crate::clock::Now;
+use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken, by_message};
+use crate::hub::registry::Identity;
+use crate::hub::{HubState, NOBODY};
+
+/// Something that happens later.
+#[derive(Debug)]
+pub(super) struct Scheduled {
+    pub(super) due: Duration,
+    what: Later,
+}
+
+#[derive(Debug)]
+enum Later {
+    /// A fault that a message of this identity has asked for.
+    Fault(Identity, Fault),
+    /// A reply that a fault holds back.
+    Reply(Place, Bytes),
+}
+
+impl Head {
+    /// Whether the connection is dropped here by a fault; then it is closed.
+    pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, owner: &Identity, point: DropPoint) -> bool {
+        let drops = hub.faults.take_drop(owner, point);
+        if drops {
+            self.drop_for(hub, now, owner, point);
+        }
+        drops
+    }
+
+    pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, at: DropPoint) {
+        let named = Some(owner).filter(|owner| **owner != NOBODY).map(ToString::to_string);
+        self.end_for(hub, now, owner, Fault::Drop { device: named, at });
+    }
+
+    pub(super) fn end_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, fault: Fault) {
+        hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+        self.close(hub, now, DisconnectReason::Fault(fault));
+    }
+
+    /// The oldest of the wanted faults that waits for this device; it is consumed and recorded.
+    pub(super) fn take_fault(
+        &self,
+        hub: &mut HubState,
+        now: Now,
+        owner: &Identity,
+        wanted: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
+        hub.take_fault(owner, self.id, now, wanted)
+    }
+
+    /// The identity's link of this kind; of a kind that belongs to no identity, any.
+    pub(super) fn link_of(&self, identity: &Identity, kind: AmqpLink) -> Option<Place> {
+        let State::Open(open) = &self.state else { return None };
+        let is_theirs = |owner: Option<&Identity>| !kind.is_of_an_identity() || owner == Some(identity);
+        open.links()
+            .find(|(_, link)| link.node.kind == kind && is_theirs(link.node.identity.as_ref()))
+            .map(|(place, _)| place)
+    }
+
+    pub(super) fn reply_later(&mut self, _now: Now, place: Place, due: Duration, payload: Bytes) {
+        if let State::Open(open) = &mut self.state {
+            open.scheduled.push(Scheduled { due, what: Later::Reply(place, payload) });
+        }
+    }
+
+    /// A link is gone: what was held back for it is lost.
+    pub(super) fn forget_replies(&mut self, gone: Place) {
+        if let State::Open(open) = &mut self.state {
+            open.scheduled.retain(|scheduled| !matches!(scheduled.what, Later::Reply(place, _) if place == gone));
+        }
+    }
+
+    /// Does what is due, and executes what waits for the connection as a whole or for one of its links.
+    pub(super) fn suffer(&mut self, hub: &mut HubState, now: Now) {
+        while let State::Open(open) = &mut self.state {
+            if self.outgoing.is_dead() {
+                return;
+            }
+            let due = open.scheduled.iter().position(|scheduled| scheduled.due <= now.elapsed);
+            match due.map(|index| open.scheduled.remove(index).what) {
+                Some(Later::Reply(place, payload)) => self.reply_on(hub, now, place, payload),
+                Some(Later::Fault(identity, fault)) => {
+                    let activity = Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() };
+                    hub.note(&identity, activity);
+                    self.execute(hub, now, &identity, fault);
+                }
+                None => match self.injected(hub, now) {
+                    Some((identity, fault)) => self.execute(hub, now, &identity, fault),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn injected(&self, hub: &mut HubState, now: Now) -> Option<(Identity, Fault)> {
+        if hub.faults.len() == 0 {
+            return None;
+        }
+        let State::Open(open) = &self.state else { return None };
+        open.members.keys().find_map(|identity| {
+            let wanted = |fault: &Fault| match fault {
+                Fault::AmqpDetach { link, .. } => self.link_of(identity, *link).is_some(),
+                Fault::AmqpEnd { .. } | Fault::AmqpClose { .. } => true,
+                fault => fault.concerns_connection(),
+            };
+            self.take_fault(hub, now, identity, wanted).map(|fault| (identity.clone(), fault))
+        })
+    }
+
+    fn execute(&mut self, hub: &mut HubState, now: Now, identity: &Identity, fault: Fault) {
+        let as_error = |condition: &Option<String>| {
+            condition.as_ref().map(|condition| error(condition, "a fault was injected or asked for"))
+        };
+        match &fault {
+            Fault::HalfOpen => self.outgoing.die(),
+            Fault::SplitAt { byte } => self.outgoing.split_after(*byte),
+            Fault::Throttle { lasts } => self.begin_trouble(now, identity, *lasts, condition::THROTTLED),
+            Fault::Quota { lasts } => self.begin_trouble(now, identity, *lasts, condition::RESOURCE_LIMIT),
+            Fault::AuthError { lasts } => self.begin_trouble(now, identity, *lasts, condition::UNAUTHORIZED),
+            Fault::AmqpDetach { link, condition } => {
+                if let Some(place) = self.link_of(identity, *link) {
+                    self.detach(hub, now, place, as_error(condition), &DisconnectReason::Fault(fault.clone()));
+                }
+            }
+            Fault::AmqpEnd { condition } => {
+                let State::Open(open) = &self.state else { return };
+                let theirs = open.links().find(|(_, link)| link.node.identity.as_ref() == Some(identity));
+                if let Some((place, _)) = theirs {
+                    self.end_session(hub, now, place.channel, as_error(condition));
+                }
+            }
+            Fault::AmqpClose { condition } => {
+                self.say_close(as_error(condition));
+                self.close(hub, now, DisconnectReason::Fault(fault));
+            }
+            Fault::OrderlyClose => {
+                self.say_close(None);
+                self.close(hub, now, DisconnectReason::Fault(fault));
+            }
+            _ => self.close(hub, now, DisconnectReason::Fault(fault)),
+        }
+    }
+
+    fn begin_trouble(&mut self, now: Now, identity: &Identity, lasts: Duration, condition: &'static str) {
+        if let Some(member) = self.member_mut(identity) {
+            member.trouble = Some((now.elapsed.saturating_add(lasts), condition));
+        }
+    }
+
+    /// With what the identity's telemetry is rejected now.
+    pub(super) fn trouble(&mut self, now: Now, identity: &Identity) -> Option<Error> {
+        let (until, condition) = self.member(Some(identity))?.trouble?;
+        (until > now.elapsed).then(|| error(condition, "a fault was injected or asked for"))
+    }
+
+    /// Whether a message asks for a fault by these properties, which is then scheduled.
+    pub(super) fn asks_for_fault(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        identity: &Identity,
+        properties: &[(String, Option<String>)],
+    ) -> Asked {
+        if !hub.config.message_faults {
+            return Asked::Nothing;
+        }
+        let (at, connection) = (now.wall, self.id);
+        let State::Open(open) = &mut self.state else { return Asked::Nothing };
+        match by_message::asked(properties, by_message::Protocol::Amqp) {
+            None => Asked::Nothing,
+            Some(Ok(asked)) => {
+                let due = now.elapsed.saturating_add(asked.delay);
+                let what = Later::Fault(identity.clone(), asked.fault.clone());
+                open.scheduled.push(Scheduled { due, what });
+                let due: SystemTime = now.wall.checked_add(asked.delay).unwrap_or(now.wall);
+                let (fault, reason) = (asked.fault, asked.reason);
+                let kind = match fault {
+                    Fault::Throttle { .. } | Fault::Quota { .. } | Fault::AuthError { .. } => Asked::ForFailures,
+                    _ => Asked::ForAnEnd,
+                };
+                hub.note(identity, Activity::FaultScheduled { at, connection, fault, due, reason });
+                kind
+            }
+            Some(Err(by_message::Ignored { operation, problem })) => {
+                hub.note(identity, Activity::FaultIgnored { at, connection, operation, problem });
+                Asked::Nothing
+            }
+        }
+    }
+
+    /// Telemetry is dealt with: its outcome goes out, unless a fault wants it otherwise.
+    pub(super) fn acknowledge(&mut self, hub: &mut HubState, now: Now, identity: &Identity, received: &Received) {
+        if received.settled {
+            return;
+        }
+        let owner = identity;
+        let fired = hub.faults.take(owner, |fault| match fault {
+            Fault::DropPubacks { count } => Some(Taken::one_of(count, Fault::DropPubacks { count: 1 })),
+            Fault::DelayPubacks { count, by } => Some(Taken::one_of(count, Fault::DelayPubacks { count: 1, by: *by })),
+            Fault::AmqpOutcome(_) => Some(Taken::Last(fault.clone())),
+            _ => None,
+        });
+        if let Some(fault) = &fired {
+            hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+        }
+        let accepted = DeliveryState::Accepted(Accepted {});
+        match fired {
+            Some(Fault::DropPubacks { .. }) => return,
+            Some(Fault::DelayPubacks { by, .. }) => {
+                let late = outcome(received.delivery_id, Role::Receiver, accepted);
+                let late = frame::write(Layer::Amqp, received.place.channel, &late, &[]);
+                self.outgoing.push_later(now.elapsed.saturating_add(by), late);
+            }
+            Some(Fault::AmqpOutcome(wanted)) => self.settle_with(now, received, state(wanted)),
+            _ => self.settle_with(now, received, accepted),
+        }
+        self.drops(hub, now, owner, DropPoint::PubackSent);
+    }
+}
+
+fn state(outcome: AmqpOutcome) -> DeliveryState {
+    match outcome {
+        AmqpOutcome::Rejected { condition } => {
+            DeliveryState::Rejected(Rejected { error: Some(error(&condition, "a fault was injected")) })
+        }
+        AmqpOutcome::Released => DeliveryState::Released(Released {}),
+        AmqpOutcome::Modified => DeliveryState::Modified(Modified {
+            delivery_failed: Some(true),
+            undeliverable_here: None,
+            message_annotations: None,
+        }),
+    }
+}
