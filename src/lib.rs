@@ -40,16 +40,19 @@
 //! - [`Event`] is everything that happens and no callback was set for.
 //! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
 //!   again.
-//! - `Mqtt` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
+//! - `Mqtt` or `Amqp` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
 //!
 //! # Cargo features
 //!
 //! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883.
+//! - `amqp`: AMQP 1.0 over TLS, port 5671; many devices on one connection.
 
 mod protocol;
 
 pub use iothub_core::*;
 pub use iothub_net::{Resolve, SystemPlatform};
+#[cfg(feature = "amqp")]
+pub use iothub_transport_amqp::Amqp;
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
 pub use protocol::{Protocol, UnknownProtocol};

@@ -20,16 +20,20 @@ pub enum Protocol {
     /// MQTT 3.1.1 over TLS.
     #[doc(alias = "MQTT_Protocol")]
     Mqtt,
+    /// AMQP 1.0 over TLS.
+    #[doc(alias = "AMQP_Protocol")]
+    Amqp,
 }
 
 impl Protocol {
     /// Every transport, in the order of their documentation.
-    pub const ALL: &'static [Self] = &[Self::Mqtt];
+    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::Amqp];
 
     /// The name, which is also the name of the cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -44,6 +48,10 @@ impl Protocol {
             Self::Mqtt => Ok(Box::new(iothub_transport_mqtt::Mqtt::new())),
             #[cfg(not(feature = "mqtt"))]
             Self::Mqtt => Err(CreateError::NotCompiledIn { protocol: self.name() }),
+            #[cfg(feature = "amqp")]
+            Self::Amqp => Ok(Box::new(iothub_transport_amqp::Amqp::new())),
+            #[cfg(not(feature = "amqp"))]
+            Self::Amqp => Err(CreateError::NotCompiledIn { protocol: self.name() }),
         }
     }
 }
@@ -90,7 +98,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "carrier pigeon".parse::<Protocol>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt");
+        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt, amqp");
     }
 
     #[cfg(not(feature = "mqtt"))]

@@ -1,9 +1,13 @@
 //! Every transport does what `tests/conformance` says. The behaviours and how to run them: `tests/conformance/README.md`.
 
-use iothub_conformance::BEHAVIOURS;
+#[cfg(feature = "amqp")]
+use iothub_client::Amqp;
 #[cfg(feature = "mqtt")]
+use iothub_client::Mqtt;
+use iothub_conformance::BEHAVIOURS;
+#[cfg(any(feature = "amqp", feature = "mqtt"))]
 use {
-    iothub_client::{Mqtt, Provider},
+    iothub_client::Provider,
     iothub_conformance::{Settings, Subject, suite},
     iothub_emulator::Hub,
 };
@@ -30,6 +34,42 @@ impl Subject for OverMqtt {
 
 #[cfg(feature = "mqtt")]
 suite!(mqtt, OverMqtt);
+
+#[cfg(feature = "amqp")]
+struct OverAmqp;
+
+#[cfg(feature = "amqp")]
+impl Subject for OverAmqp {
+    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
+        let mut amqp = Amqp::new();
+        if let Some(interval) = settings.keep_alive {
+            // The hub takes no less than 5 s.
+            amqp = amqp.keep_alive(interval.max(std::time::Duration::from_secs(5)));
+        }
+        if let Some(limit) = settings.connect_timeout {
+            amqp = amqp.connect_timeout(limit);
+        }
+        if let Some(messages) = settings.max_in_flight {
+            amqp = amqp.max_in_flight(messages);
+        }
+        Box::new(amqp)
+    }
+
+    fn address(&self, hub: &Hub) -> Option<std::net::SocketAddr> {
+        Some(hub.amqp_address())
+    }
+
+    fn settles_in_order(&self) -> bool {
+        false
+    }
+
+    fn marks_repeats(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "amqp")]
+suite!(amqp, OverAmqp);
 
 /// Names in the README's lists: `` - `name`: what it says``, under a heading that names the concern in code.
 fn listed() -> Vec<String> {

@@ -228,7 +228,8 @@ impl<K> Outbox<K> {
             return None;
         }
         let Now { mono: now, wall } = self.platform.now();
-        let can_submit = self.connection.is_online() && !self.window_is_full
+        let can_submit = self.connection.is_online()
+            && !self.window_is_full
             && (self.telemetry.has_waiting() || !self.alone.is_empty());
         let can_request = self.connection.is_ready() && !self.twin_is_full && self.has_twin_work(now);
         let renews = self.renewal_wanted && self.connection.is_online() && !self.tokens.is_awaited();
