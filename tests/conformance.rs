@@ -1,7 +1,10 @@
 //! Every transport does what `tests/conformance` says. The behaviours and how to run them: `tests/conformance/README.md`.
 
 #[cfg(feature = "amqp")]
-use iothub_client::Amqp;
+use {
+    iothub_client::Amqp,
+    iothub_emulator::{DropPoint, Fault},
+};
 #[cfg(feature = "mqtt")]
 use iothub_client::Mqtt;
 use iothub_conformance::BEHAVIOURS;
@@ -57,6 +60,37 @@ impl Subject for OverAmqp {
 
     fn address(&self, hub: &Hub) -> Option<std::net::SocketAddr> {
         Some(hub.amqp_address())
+    }
+
+    /// Faults that are made of MQTT's packets.
+    fn knows(&self, fault: &Fault) -> bool {
+        let of_mqtt_alone = match fault {
+            Fault::Drop { at, .. } => matches!(
+                at,
+                DropPoint::ConnectReceived
+                    | DropPoint::ConnackSent
+                    | DropPoint::SubscribeReceived
+                    | DropPoint::SubackSent
+            ),
+            fault => matches!(
+                fault,
+                Fault::WithholdConnack
+                    | Fault::DelayConnack { .. }
+                    | Fault::ReorderConnack
+                    | Fault::RefuseConnect { .. }
+                    | Fault::ReorderPubacks { .. }
+                    | Fault::WithholdSuback
+                    | Fault::DelaySuback { .. }
+                    | Fault::ReorderSuback
+                    | Fault::RefuseSubscription
+                    | Fault::WithholdPingresp
+                    | Fault::DelayPingresp { .. }
+                    | Fault::ReorderPingresp
+                    | Fault::SessionLost
+                    | Fault::DuplicateDelivery
+            ),
+        };
+        !of_mqtt_alone
     }
 
     fn settles_in_order(&self) -> bool {

@@ -22,7 +22,10 @@ fn of_activity<T>(hub: &Hub, pick: impl FnMut(Activity) -> Option<T>) -> Vec<T> 
 
 /// How many connections the hub accepted.
 pub(crate) fn connections(hub: &Hub) -> usize {
-    of_activity(hub, |activity| matches!(activity, Activity::Connected { .. }).then_some(())).len()
+    of_activity(hub, |activity| {
+        matches!(activity, Activity::Connected { .. } | Activity::AmqpConnected { .. }).then_some(())
+    })
+    .len()
 }
 
 /// Whether the hub had a session for each connection that it accepted.
@@ -36,7 +39,7 @@ pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
 /// Why the hub refused connections, in order.
 pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
     of_activity(hub, |activity| match activity {
-        Activity::ConnectRefused { why, .. } => Some(why),
+        Activity::ConnectRefused { why, .. } | Activity::TokenPut { why: Some(why), .. } => Some(why),
         _ => None,
     })
 }
