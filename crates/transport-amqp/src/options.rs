@@ -5,7 +5,7 @@ use std::time::Duration;
 use iothub_core::{CreateError, OptionError, TransportOption};
 use iothub_net::TcpKeepAlive;
 
-const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 5 to 3600";
+const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 5 to 1177";
 const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
 const TCP_KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 32767";
 const MAX_IN_FLIGHT: usize = 65_000;
@@ -20,7 +20,7 @@ const MAX_IN_FLIGHT: usize = 65_000;
 pub struct SessionOptions {
     /// How long the hub may be silent; the hub is told so and speaks in time.
     ///
-    /// Whole seconds, 5 to 3600; default 240 (C SDK). The hub refuses less than 5. A hub that has been silent for one
+    /// Whole seconds, 5 to 1177 (as over MQTT); default 240 (C SDK). The hub refuses less than 5. A hub that has been silent for one
     /// and a half times this is given up. How often the client speaks is decided by what the hub asks for: at half of that.
     pub keep_alive: Duration,
     /// How long each answer of the hub on the way to a connection may take: to Open, to a token, to a session, to a link.
@@ -99,7 +99,7 @@ impl SessionOptions {
 }
 
 fn is_keep_alive(interval: Duration) -> bool {
-    is_whole_within(interval, 5, 3600)
+    is_whole_within(interval, 5, 1177)
 }
 
 fn is_whole_within(time: Duration, first: u64, last: u64) -> bool {
@@ -124,10 +124,10 @@ mod tests {
     fn options_are_taken_in_their_ranges_and_refused_by_name_outside() {
         let secs = Duration::from_secs;
         assert_eq!(refused(|_| {}), None);
-        for keep_alive in [secs(5), secs(3600)] {
+        for keep_alive in [secs(5), secs(1177)] {
             assert_eq!(refused(|o| o.keep_alive = keep_alive), None);
         }
-        for keep_alive in [secs(4), secs(3601), Duration::from_millis(5500)] {
+        for keep_alive in [secs(4), secs(1178), Duration::from_millis(5500)] {
             assert!(refused(|o| o.keep_alive = keep_alive).unwrap().contains("keep_alive"));
         }
         for timeout in [Duration::from_millis(99), secs(601)] {

@@ -41,7 +41,7 @@ impl Amqp {
         Self { options: SessionOptions::default(), port: PORT, resolver: None }
     }
 
-    /// How long the hub may be silent: whole seconds, 5 to 3600, default 240; see [`SessionOptions::keep_alive`].
+    /// How long the hub may be silent: whole seconds, 5 to 1177, default 240; see [`SessionOptions::keep_alive`].
     #[doc(alias = "svc2cl_keep_alive_timeout_secs")]
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {

@@ -285,13 +285,15 @@ impl AmqpTransport {
         self.close_if_unused(now);
     }
 
-    /// A connection that no member uses is of no use to the next: it ends.
+    /// A connection that no member uses is of no use to the next: it ends, with a goodbye as far as that goes at once.
     fn close_if_unused(&mut self, now: Now) {
         let is_used = self.members.values().any(|member| !matches!(member.state, State::Idle));
         if let Link::Live(live) = &mut self.link
             && !is_used
         {
             live.close(now.mono);
+            live.drive(now);
+            self.link = Link::None;
         }
     }
 

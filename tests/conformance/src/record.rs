@@ -1,6 +1,6 @@
 //! The hub's record of the device, reduced to what a behaviour asks about.
 
-use iothub_emulator::{Activity, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
+use iothub_emulator::{Activity, AmqpLink, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
 
 use crate::bench::DEVICE;
 
@@ -54,7 +54,17 @@ pub(crate) fn ends(hub: &Hub) -> Vec<DisconnectReason> {
 
 /// How many subscriptions the hub answered.
 pub(crate) fn subscriptions(hub: &Hub) -> usize {
-    of_activity(hub, |activity| matches!(activity, Activity::Subscribed { .. }).then_some(())).len()
+    let is_one = |activity: &Activity| match activity {
+        Activity::Subscribed { .. } => true,
+        Activity::AmqpAttached { link, .. } => {
+            matches!(
+                link,
+                AmqpLink::CloudToDevice | AmqpLink::Inputs | AmqpLink::MethodRequests | AmqpLink::TwinReplies
+            )
+        }
+        _ => false,
+    };
+    of_activity(hub, |activity| is_one(&activity).then_some(())).len()
 }
 
 /// What became of the device's acknowledgements, in order.
