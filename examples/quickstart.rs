@@ -46,9 +46,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         Err(_) => {
             let emulator = Emulator::start()?;
             let device = emulator.create_device(DEVICE)?;
-            println!("hub:    a local hub listens on {}", emulator.mqtt_address());
+            let address = match protocol {
+                Protocol::Amqp => emulator.amqp_address(),
+                _ => emulator.mqtt_address(),
+            };
+            println!("hub:    a local hub listens on {address}");
             // The port of a local hub is not the standard one; a gateway's name may carry it.
-            let gateway = format!("{}:{}", emulator.host_name(), emulator.mqtt_address().port());
+            let gateway = format!("{}:{}", emulator.host_name(), address.port());
             let connection_string = format!("{};GatewayHostName={gateway}", device.connection_string());
             (connection_string, Some(emulator.ca_pem()), Some(emulator))
         }

@@ -1,5 +1,7 @@
 //! What only AMQP has: many clients on one connection, faults of links and sessions, and a runtime inside another.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::time::{Duration, Instant};
 
 use iothub_client::{

@@ -230,11 +230,7 @@ impl AmqpTransport {
         };
         match &event {
             TransportEvent::Connected { .. } => part.is_online = true,
-            TransportEvent::Done { id, .. } => {
-                if !member.is_over(*id) {
-                    return;
-                }
-            }
+            TransportEvent::Done { id, .. } if !member.is_over(*id) => return,
             _ => {}
         }
         member.tell(event);
@@ -319,7 +315,7 @@ impl AmqpTransport {
             Op::Telemetry(_) if !is_online || member.telemetry.len() >= window => return Submit::Full,
             Op::Telemetry(message) => {
                 let outgoing = Outgoing { id, message: message::telemetry(message) };
-                if !member.online().is_some_and(|part| part.messages.send(outgoing).is_ok()) {
+                if member.online().is_none_or(|part| part.messages.send(outgoing).is_err()) {
                     return Submit::Full;
                 }
                 member.telemetry.insert(id);
