@@ -213,3 +213,95 @@ impl Drop for Live {
         self.io.shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fe2o3_amqp_types::performatives::Open;
+    use iothub_net::memory::PeerEnd;
+
+    use super::*;
+
+    const HEADER: &[u8] = b"AMQP\x00\x01\x00\x00";
+    const EMPTY: &[u8] = &[0, 0, 0, 8, 2, 0, 0, 0];
+
+    fn open(idle_time_out: u32) -> Vec<u8> {
+        let open = Open {
+            container_id: "hub".to_owned(),
+            hostname: None,
+            max_frame_size: 65_536.into(),
+            channel_max: 8191.into(),
+            idle_time_out: Some(idle_time_out),
+            outgoing_locales: None,
+            incoming_locales: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let body = serde_amqp::to_vec(&open).unwrap();
+        let mut frame = u32::try_from(8 + body.len()).unwrap().to_be_bytes().to_vec();
+        frame.extend([2, 0, 0, 0]);
+        frame.extend(body);
+        frame
+    }
+
+    /// An open connection to a hub that has announced this time-out, without tokens.
+    fn opened(idle_time_out: u32) -> (Live, PeerEnd, Now) {
+        let (stream, mut peer) = iothub_net::memory::pair();
+        let now = Now { mono: Instant::now(), wall: SystemTime::now() };
+        let mut live = Live::new(stream, "hub.example", false, &SessionOptions::default(), now).unwrap();
+        live.drive(now);
+        assert_eq!(peer.receive(), HEADER);
+        peer.send(&[HEADER, &open(idle_time_out)].concat());
+        live.drive(now);
+        assert!(matches!(live.take(now), Some(Seen::Open)));
+        live.drive(now);
+        peer.receive();
+        (live, peer, now)
+    }
+
+    #[test]
+    fn an_idle_client_speaks_at_half_of_what_the_hub_waits() {
+        let (mut live, mut peer, now) = opened(20_000);
+        assert_eq!(live.next_deadline(), Some(now.mono + Duration::from_secs(10)));
+        live.drive(now + Duration::from_millis(9_999));
+        assert_eq!(peer.receive(), b"");
+        live.drive(now + Duration::from_secs(10));
+        assert_eq!(peer.receive(), EMPTY);
+        assert_eq!(live.next_deadline(), Some(now.mono + Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_hub_that_stays_silent_is_given_up_and_one_that_nobody_listened_to_is_not() {
+        let (mut live, mut peer, mut now) = opened(240_000);
+        now = now + Duration::from_secs(100_000);
+        live.drive(now);
+        assert!(live.take(now).is_none(), "the silence was the client's own");
+        for _ in 0..5 {
+            assert!(live.take(now).is_none());
+            now = now + Duration::from_secs(60);
+            live.drive(now);
+        }
+        let Some(Seen::Closed(Some(ConnectionErrorKind::NoPingResponse { after }))) = live.take(now) else {
+            panic!("it is not given up")
+        };
+        assert_eq!(after, Duration::from_secs(360));
+        peer.send(EMPTY);
+        live.drive(now);
+        assert!(live.take(now).is_none(), "one frame is enough");
+    }
+
+    #[test]
+    fn a_hub_that_does_not_open_in_time_is_given_up() {
+        let (stream, _peer) = iothub_net::memory::pair();
+        let now = Now { mono: Instant::now(), wall: SystemTime::now() };
+        let mut live = Live::new(stream, "hub.example", false, &SessionOptions::default(), now).unwrap();
+        live.drive(now);
+        assert!(live.take(now).is_none());
+        let late = now + Duration::from_secs(30);
+        live.drive(late);
+        let seen = live.take(late);
+        assert!(matches!(seen, Some(Seen::Closed(Some(ConnectionErrorKind::TimedOut { .. })))), "{seen:?}");
+    }
+}
