@@ -206,3 +206,28 @@ fn it_works_inside_another_runtime_and_is_dropped_there() {
     let many = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     many.block_on(async { works(&emulator, "many") });
 }
+
+#[test]
+fn a_token_is_renewed_on_the_live_connection_and_no_link_notices() {
+    let emulator = Emulator::start().unwrap();
+    let text = reachable(&emulator, emulator.create_device("d").unwrap().connection_string());
+    let builder = options(&emulator, DeviceClient::builder(&text)).token_lifetime(Duration::from_secs(5));
+    let mut client = builder.build(&Amqp::new()).unwrap();
+    client.subscribe(Feature::CloudToDevice).unwrap();
+    ready(&mut [&mut client]);
+    statuses(&mut client);
+    let attached = || {
+        let is_one = |activity: &Activity| matches!(activity, Activity::AmqpAttached { .. });
+        emulator.activity("d").into_iter().filter(is_one).count()
+    };
+    let before = attached();
+    drive(&mut [&mut client], |clients| clients[0].stats().renewals == 2);
+    let id = client.send_event_tracked("after the first token's life").unwrap();
+    let mut heard = Vec::new();
+    drive(&mut [&mut client], |clients| {
+        heard.extend(std::iter::from_fn(|| clients[0].next_event()));
+        heard.iter().any(|event| matches!(event, Event::Confirmation { id: of, outcome: Ok(()) } if *of == id))
+    });
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!((client.stats().connections, client.stats().resent, attached()), (1, 0, before));
+}
