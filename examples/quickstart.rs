@@ -48,6 +48,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             let device = emulator.create_device(DEVICE)?;
             let address = match protocol {
                 Protocol::MqttWs => emulator.https_address(),
+                Protocol::Amqp => emulator.amqp_address(),
                 _ => emulator.mqtt_address(),
             };
             println!("hub:    a local hub listens on {address}");

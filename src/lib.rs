@@ -41,12 +41,13 @@
 //! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
 //!   again.
 //! - [`ModuleClient`] is the client of a module. On IoT Edge it is created from its environment, with `Https`.
-//! - `Mqtt` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
+//! - `Mqtt` or `Amqp` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
 //!
 //! # Cargo features
 //!
 //! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883: `Mqtt`.
 //! - `mqtt-ws`: the same over a WebSocket, port 443: `MqttWs`.
+//! - `amqp`: AMQP 1.0 over TLS, port 5671; many devices on one connection: `Amqp`. Not complete yet.
 //! - `https`: HTTPS beside the transport. Modules on IoT Edge need it, to be created from their environment and to call
 //!   methods.
 
@@ -56,6 +57,8 @@ pub use iothub_core::*;
 #[cfg(feature = "https")]
 pub use iothub_https::Https;
 pub use iothub_net::{Resolve, SystemPlatform};
+#[cfg(feature = "amqp")]
+pub use iothub_transport_amqp::Amqp;
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
 #[cfg(feature = "mqtt-ws")]

@@ -23,17 +23,21 @@ pub enum Protocol {
     /// MQTT 3.1.1 over a WebSocket over TLS.
     #[doc(alias = "MQTT_WebSocket_Protocol")]
     MqttWs,
+    /// AMQP 1.0 over TLS.
+    #[doc(alias = "AMQP_Protocol")]
+    Amqp,
 }
 
 impl Protocol {
     /// Every transport, in the order of their documentation.
-    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::MqttWs];
+    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::MqttWs, Self::Amqp];
 
     /// The name, which is also the name of the cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
             Self::MqttWs => "mqtt-ws",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -48,6 +52,8 @@ impl Protocol {
             Self::Mqtt => Ok(Box::new(iothub_transport_mqtt::Mqtt::new())),
             #[cfg(feature = "mqtt-ws")]
             Self::MqttWs => Ok(Box::new(iothub_transport_mqtt_ws::MqttWs::new())),
+            #[cfg(feature = "amqp")]
+            Self::Amqp => Ok(Box::new(iothub_transport_amqp::Amqp::new())),
             #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
             _ => Err(CreateError::NotCompiledIn { protocol: self.name() }),
         }
@@ -96,7 +102,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "carrier pigeon".parse::<Protocol>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt, mqtt-ws");
+        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt, mqtt-ws, amqp");
     }
 
     #[cfg(not(feature = "mqtt-ws"))]

@@ -37,7 +37,8 @@ fn each_crate_names_only_those_that_the_architecture_allows() {
     assert_eq!(arrows("iothub-transport-mqtt"), ["iothub-core", "iothub-net"]);
     assert_eq!(arrows("iothub-https"), ["iothub-core", "iothub-net"]);
     assert_eq!(arrows("iothub-transport-mqtt-ws"), ["iothub-core", "iothub-net", "iothub-transport-mqtt"]);
-    let transports = ["iothub-transport-mqtt", "iothub-transport-mqtt-ws"];
+    assert_eq!(arrows("iothub-transport-amqp"), ["iothub-core", "iothub-net"]);
+    let transports = ["iothub-transport-amqp", "iothub-transport-mqtt", "iothub-transport-mqtt-ws"];
     assert_eq!(arrows("iothub-client"), [&["iothub-core", "iothub-https", "iothub-net"][..], &transports].concat());
     assert_eq!(arrows("iothub-emulator"), [""; 0]);
 }

@@ -187,6 +187,14 @@ pub enum ConnectionErrorKind {
         "the hub closed the connection without a reason; it does so when another client connects with this device id, when the token has expired, when the device was disabled, and when a limit or quota is exceeded"
     )]
     ClosedByPeer,
+    /// The hub ended the connection, or this client's part of it, and said why (AMQP's error conditions).
+    #[error("the hub ended it: {condition}{}{detail}; the client connects again, unless that is pointless", if detail.is_empty() { "" } else { ": " })]
+    EndedByHub {
+        /// The condition by its name on the wire, such as `amqp:link:detach-forced`.
+        condition: String,
+        /// What the hub said.
+        detail: String,
+    },
     /// The connection broke.
     #[error("the connection broke ({detail}); the client reconnects, check the network if it happens often")]
     Broken {
@@ -255,6 +263,7 @@ impl ConnectionErrorKind {
             Self::ServerUnavailable
             | Self::ProtocolVersionRefused
             | Self::ClosedByPeer
+            | Self::EndedByHub { .. }
             | Self::Broken { .. }
             | Self::NoAcknowledgement { .. }
             | Self::Protocol { .. }
@@ -267,6 +276,13 @@ impl ConnectionErrorKind {
     /// As in the C SDK, refused credentials are tried again: the hub answers alike for a device that is about to be
     /// created or enabled.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::ProtocolVersionRefused | Self::IdentifierRefused | Self::BadUserNameOrPassword)
+        match self {
+            Self::ProtocolVersionRefused | Self::IdentifierRefused | Self::BadUserNameOrPassword => true,
+            // What the client asks for does not exist there, and it would ask for the same again.
+            Self::EndedByHub { condition, .. } => {
+                matches!(condition.as_str(), "amqp:not-implemented" | "com.microsoft:iot-hub-not-found-error")
+            }
+            _ => false,
+        }
     }
 }

@@ -149,6 +149,13 @@ impl<T: Item, C> Lane<T, C> {
         lost
     }
 
+    /// An operation that was submitted and has no outcome.
+    pub(crate) fn submitted(&self, id: OpId) -> Option<&T> {
+        let index = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let pending = self.entries[index].pending.as_ref().filter(|_| index < self.next)?;
+        Some(&pending.item)
+    }
+
     /// Takes an operation out. `None` if it has had its outcome, or is of another lane.
     pub(crate) fn resolve(&mut self, id: OpId) -> Option<Resolved<T, C>> {
         // Outcomes come in order, nearly always.

@@ -164,6 +164,10 @@ impl Transport for Share {
         self.lock().connect(slot, token, now);
     }
 
+    fn renew(&mut self, slot: Slot, token: &str, now: Now) {
+        self.lock().renew(slot, token, now);
+    }
+
     fn disconnect(&mut self, slot: Slot, now: Now) {
         self.lock().disconnect(slot, now);
     }

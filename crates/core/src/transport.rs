@@ -135,6 +135,8 @@ pub struct Capabilities {
 pub enum Renewal {
     /// By a new connection, for which the engine drains the old one.
     Reconnect,
+    /// By [`Transport::renew`] on the connection that there is: nothing ends, and nothing is told.
+    InPlace,
 }
 
 impl Capabilities {
@@ -221,6 +223,10 @@ pub enum OpError {
     /// The hub refused it, and would refuse it again.
     #[error("the hub refused it: {0}")]
     Rejected(String),
+    /// The hub refused the batch that it was sent in. The engine sends each message of the batch again, alone, so that
+    /// the one that is at fault fails by itself.
+    #[error("the hub refused the batch that this was sent in: {0}")]
+    BatchRejected(String),
     /// The hub answered with a status that means failure.
     #[error("the hub answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
     Status {
@@ -414,11 +420,18 @@ pub trait Transport: Send {
     /// Starts to connect; ends in `Connected` or `Down`. The token is the shared access signature, `None` with X.509.
     fn connect(&mut self, slot: Slot, token: Option<&str>, now: Now);
 
+    /// Puts another token in place on the live connection; called only if [`Capabilities::renewal`] is
+    /// [`Renewal::InPlace`]. Nothing follows if the hub takes it, else `Down`.
+    fn renew(&mut self, slot: Slot, token: &str, now: Now) {
+        let _ = (slot, token, now);
+    }
+
     /// Ends the connection in order; `Disconnected` follows.
     fn disconnect(&mut self, slot: Slot, now: Now);
 
     /// Lends an operation, which is encoded before the call returns. An id that was submitted before a `Down` is the
-    /// same operation again (MQTT: same packet id, DUP); resubmissions come before anything new.
+    /// same operation again (MQTT: same packet id, DUP); resubmissions come before anything new. So is a message that was
+    /// refused with its [batch](OpError::BatchRejected): it must not share a batch again.
     #[doc(alias = "IoTHubTransport_ProcessItem")]
     #[doc(alias = "IoTHubTransport_GetTwinAsync")]
     #[doc(alias = "IoTHubTransport_SendMessageDisposition")]

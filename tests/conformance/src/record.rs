@@ -1,6 +1,6 @@
 //! The hub's record of the device, reduced to what a behaviour asks about.
 
-use iothub_emulator::{Activity, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
+use iothub_emulator::{Activity, AmqpLink, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
 
 use crate::bench::DEVICE;
 
@@ -22,7 +22,10 @@ fn of_activity<T>(hub: &Hub, pick: impl FnMut(Activity) -> Option<T>) -> Vec<T> 
 
 /// How many connections the hub accepted.
 pub(crate) fn connections(hub: &Hub) -> usize {
-    of_activity(hub, |activity| matches!(activity, Activity::Connected { .. }).then_some(())).len()
+    of_activity(hub, |activity| {
+        matches!(activity, Activity::Connected { .. } | Activity::AmqpConnected { .. }).then_some(())
+    })
+    .len()
 }
 
 /// Whether the hub had a session for each connection that it accepted.
@@ -36,7 +39,7 @@ pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
 /// Why the hub refused connections, in order.
 pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
     of_activity(hub, |activity| match activity {
-        Activity::ConnectRefused { why, .. } => Some(why),
+        Activity::ConnectRefused { why, .. } | Activity::TokenPut { why: Some(why), .. } => Some(why),
         _ => None,
     })
 }
@@ -51,7 +54,17 @@ pub(crate) fn ends(hub: &Hub) -> Vec<DisconnectReason> {
 
 /// How many subscriptions the hub answered.
 pub(crate) fn subscriptions(hub: &Hub) -> usize {
-    of_activity(hub, |activity| matches!(activity, Activity::Subscribed { .. }).then_some(())).len()
+    let is_one = |activity: &Activity| match activity {
+        Activity::Subscribed { .. } => true,
+        Activity::AmqpAttached { link, .. } => {
+            matches!(
+                link,
+                AmqpLink::CloudToDevice | AmqpLink::Inputs | AmqpLink::MethodRequests | AmqpLink::TwinReplies
+            )
+        }
+        _ => false,
+    };
+    of_activity(hub, |activity| is_one(&activity).then_some(())).len()
 }
 
 /// What became of the device's acknowledgements, in order.

@@ -31,6 +31,12 @@ pub trait Subject {
         &[]
     }
 
+    /// The behaviours that are not run on the transport, each with the reason: it does the same thing in another way, or
+    /// not yet. What is named here is a debt; what does not apply belongs to [`not_applicable`](Self::not_applicable).
+    fn not_run(&self) -> &[(&str, &str)] {
+        &[]
+    }
+
     /// Whether received messages are settled in the order of their arrival, whatever the order of the answers.
     fn settles_in_order(&self) -> bool {
         true

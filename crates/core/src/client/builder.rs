@@ -236,6 +236,7 @@ impl<K: Face> ClientBuilder<K> {
                 identity,
                 connection: Connection::new(self.retry),
                 telemetry: Lane::new(self.bounds),
+                alone: VecDeque::new(),
                 window_is_full: false,
                 twin_is_full: false,
                 awaits_slice: false,

@@ -84,7 +84,7 @@ impl<K> Outbox<K> {
     }
 
     fn connect_if_due(&mut self, now: Now) {
-        if self.tokens.is_awaited() {
+        if self.tokens.is_awaited() && !self.connection.is_online() {
             self.open_connection(now);
         }
         if self.connection.attempt_due(now.mono).is_none_or(|due| due > now.mono) {
@@ -130,6 +130,20 @@ impl<K> Outbox<K> {
             return;
         }
         self.window_is_full = false;
+        while let Some(id) = self.alone.front().copied() {
+            // One that has ended meanwhile is not in the lane any more.
+            if let Some(message) = self.telemetry.submitted(id) {
+                match self.transport.submit(self.slot, id, Op::Telemetry(message), now) {
+                    Submit::Taken => self.awaits_slice = true,
+                    Submit::Full => {
+                        self.window_is_full = true;
+                        return;
+                    }
+                    Submit::Refused(error) => self.resolve(id, Err(UndeliveredReason::Rejected(error.to_string()))),
+                }
+            }
+            self.alone.pop_front();
+        }
         while let Some((id, message)) = self.telemetry.front_waiting() {
             match self.transport.submit(self.slot, id, Op::Telemetry(message), now) {
                 Submit::Taken => {
@@ -190,6 +204,7 @@ impl<K> Outbox<K> {
     /// answers can no longer be given.
     pub(super) fn release_submitted(&mut self) {
         self.stats.resent += self.telemetry.requeue() as u64;
+        self.alone.clear();
         self.twin_requests.requeue();
         self.twin_sync.connection_lost();
         for (_, answer) in std::mem::take(&mut self.submitted_answers) {
@@ -198,6 +213,12 @@ impl<K> Outbox<K> {
     }
 
     fn operation_done(&mut self, id: OpId, result: Result<Reply, OpError>, now: Now) {
+        if let Err(OpError::BatchRejected(_)) = &result
+            && self.telemetry.submitted(id).is_some()
+        {
+            self.alone.push_back(id);
+            return;
+        }
         if let Some(resolved) = self.telemetry.resolve(id) {
             self.window_is_full = false;
             let outcome = result.map(drop).map_err(|error| UndeliveredReason::Rejected(error.to_string()));

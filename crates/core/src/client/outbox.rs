@@ -62,6 +62,8 @@ pub struct Outbox<K> {
     pub(super) tokens: Tokens,
     pub(super) connection: Connection,
     pub(super) telemetry: Lane<Message, Confirm<K, Result<(), Undelivered>>>,
+    /// Messages whose batch was refused: they go to the transport again, before anything new.
+    pub(super) alone: VecDeque<OpId>,
     /// The transport's telemetry window was full when last tried, and nothing has happened since that makes room.
     pub(super) window_is_full: bool,
     /// The same for twin requests.
@@ -233,9 +235,11 @@ impl<K> Outbox<K> {
             return None;
         }
         let Now { mono: now, wall } = self.platform.now();
-        let can_submit = self.connection.is_online() && self.telemetry.has_waiting() && !self.window_is_full;
+        let can_submit = self.connection.is_online()
+            && !self.window_is_full
+            && (self.telemetry.has_waiting() || !self.alone.is_empty());
         let can_request = self.connection.is_ready() && !self.twin_is_full && self.has_twin_work(now);
-        let renews = self.renewal_wanted && self.connection.is_online();
+        let renews = self.renewal_wanted && self.connection.is_online() && !self.tokens.is_awaited();
         [
             (can_submit || can_request || renews || self.awaits_slice).then_some(now),
             self.connection.attempt_due(now),

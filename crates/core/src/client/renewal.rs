@@ -1,12 +1,15 @@
-//! Planned renewal: replacing a connection whose token is about to expire, so that nothing is lost or sent twice.
+//! Planned renewal: replacing a token that is about to expire, on the connection that there is or, where the transport
+//! cannot, together with the connection, so that nothing is lost or sent twice.
 
+use std::task::Poll;
 use std::time::SystemTime;
 
 use super::outbox::{Due, Outbox};
-use super::tokens::TokenDuty;
+use super::tokens::{NoToken, TokenDuty};
 use crate::connection_error::{ConnectionError, ConnectionErrorKind};
 use crate::event::Event;
 use crate::platform::Now;
+use crate::transport::Renewal;
 
 impl<K> Outbox<K> {
     /// Does what the token asks for, and steps a renewal that has begun.
@@ -19,13 +22,41 @@ impl<K> Outbox<K> {
             Some(TokenDuty::Expire { expiry }) => return self.stop_expired(expiry, now),
             None => {}
         }
-        if self.renewal_wanted
+        if self.renewal_wanted && self.renews_in_place() {
+            self.renew_in_place(now);
+        } else if self.renewal_wanted
             && let Some(change) = self.connection.renewal_starts(self.tokens.drain_time(now.wall), now.mono)
         {
             self.renewal_wanted = false;
             self.due.push_back(Due::Event(Event::Status(change)));
         }
         self.leave_when_drained(now);
+    }
+
+    fn renews_in_place(&self) -> bool {
+        self.transport.capabilities().renewal == Renewal::InPlace
+            && self.connection.is_online()
+            && self.tokens.can_renew_in_place()
+    }
+
+    /// Puts another token in place, or goes on to wait for it.
+    fn renew_in_place(&mut self, now: Now) {
+        let token = match self.tokens.poll_for_renewal(now, &self.platform.waker()) {
+            Poll::Pending => return,
+            Poll::Ready(Ok(token)) => token,
+            Poll::Ready(Err(NoToken::Expired { at })) => return self.stop_expired(at, now),
+            Poll::Ready(Err(NoToken::NotSigned { detail })) => {
+                tracing::warn!(detail, "no token to renew with");
+                self.renewal_wanted = false;
+                return self.tokens.renewal_failed(now.wall);
+            }
+        };
+        self.renewal_wanted = false;
+        if let Some(token) = token {
+            self.transport.renew(self.slot, token.expose(), now);
+            self.stats.renewals += 1;
+            self.awaits_slice = true;
+        }
     }
 
     /// Ends the connection that is to be replaced as soon as nothing is under way, or its time is up.

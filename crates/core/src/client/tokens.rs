@@ -17,6 +17,9 @@ pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// After which part of its life a token is renewed, or its coming end told: 80 %, as in the C SDK.
 const RENEW_AFTER: f64 = 0.8;
 
+/// How much life a token must have left for another attempt to renew it.
+const RENEWAL_RETRY: Duration = Duration::from_secs(1);
+
 /// The longest that a connection that is to be replaced may take to bring its operations to an end.
 const MAX_DRAIN: Duration = Duration::from_secs(10);
 
@@ -140,6 +143,27 @@ impl Tokens {
     /// pending, the same token is asked for again.
     pub(super) fn poll_for_connection(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
         self.forget_token();
+        self.poll_token(now, waker)
+    }
+
+    /// Whether the connection that there is can go on with another token: it has one now, and the credential makes tokens.
+    pub(super) fn can_renew_in_place(&self) -> bool {
+        self.expiry.is_some() && !self.is_x509()
+    }
+
+    /// The token to put in place of that of the present connection. While it is pending, the same one is asked for again.
+    pub(super) fn poll_for_renewal(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
+        self.poll_token(now, waker)
+    }
+
+    /// There was no token to renew with: it is tried again in the middle of what the present one has left, and at last the
+    /// hub ends the connection.
+    pub(super) fn renewal_failed(&mut self, now: SystemTime) {
+        let left = self.expiry.and_then(|expiry| expiry.duration_since(now).ok()).unwrap_or_default();
+        self.plan = if left < RENEWAL_RETRY { Plan::Nothing } else { Plan::Renew { at: now + left / 2 } };
+    }
+
+    fn poll_token(&mut self, now: Now, waker: &Waker) -> Poll<Result<Option<Secret>, NoToken>> {
         self.replaced = false;
         let (expiry, until) = match self.awaited.take() {
             Some(Awaited::Signature { expiry, until }) => (expiry, until),

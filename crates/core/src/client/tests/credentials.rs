@@ -8,7 +8,7 @@ use super::*;
 
 /// A signer whose answer is set from outside.
 #[derive(Clone, Default)]
-struct Hsm(Arc<Mutex<State>>);
+pub(super) struct Hsm(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl Hsm {
-    fn answers(&self, answer: Result<Vec<u8>, SignError>) {
+    pub(super) fn answers(&self, answer: Result<Vec<u8>, SignError>) {
         let mut state = self.0.lock().unwrap();
         state.answer = Some(answer);
         if let Some(waker) = state.waker.take() {
@@ -27,7 +27,7 @@ impl Hsm {
         }
     }
 
-    fn asked(&self) -> usize {
+    pub(super) fn asked(&self) -> usize {
         self.0.lock().unwrap().asked.len()
     }
 }
@@ -45,7 +45,7 @@ impl SasSigner for Hsm {
     }
 }
 
-fn client(fake: &Fake, hsm: &Hsm) -> DeviceClient {
+pub(super) fn client(fake: &Fake, hsm: &Hsm) -> DeviceClient {
     DeviceClient::builder_for("hub.example", "dev-1", Credential::signer(hsm.clone()))
         .retry_policy(RetryConfig::default().with_jitter(0.0))
         .build(fake)

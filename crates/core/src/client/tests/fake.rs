@@ -19,6 +19,7 @@ pub(super) enum Call {
     Connect {
         token: Option<String>,
     },
+    Renew(String),
     /// The certificate to show from now on; the text is its chain.
     Certificate(Option<String>),
     Trust(Trust),
@@ -50,6 +51,8 @@ pub(super) struct Script {
     /// Whether twin requests find no room, and method responses.
     pub(super) twin_is_full: bool,
     pub(super) methods_are_full: bool,
+    /// Whether tokens are replaced on the live connection, in transports that are made from now on.
+    pub(super) renews_in_place: bool,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
     pub(super) refuses_trust: bool,
@@ -85,6 +88,7 @@ impl Fake {
             stale_generation: None,
             twin_is_full: false,
             methods_are_full: false,
+            renews_in_place: false,
             mute: false,
             refuses_trust: false,
             parks: Vec::new(),
@@ -211,6 +215,7 @@ impl Provider for Fake {
                 Feature::Inputs,
             ],
             dispositions: &[Disposition::Accept, Disposition::Abandon],
+            renewal: if self.script().renews_in_place { Renewal::InPlace } else { Renewal::Reconnect },
             ..Capabilities::new("fake")
         };
         Ok(Box::new(FakeTransport { fake: self.clone(), capabilities }))
@@ -288,6 +293,10 @@ impl Transport for FakeTransport {
 
     fn connect(&mut self, _: Slot, token: Option<&str>, _: Now) {
         self.fake.script().calls.push(Call::Connect { token: token.map(str::to_owned) });
+    }
+
+    fn renew(&mut self, _: Slot, token: &str, _: Now) {
+        self.fake.script().calls.push(Call::Renew(token.to_owned()));
     }
 
     fn disconnect(&mut self, _: Slot, _: Now) {

@@ -13,6 +13,7 @@ mod methods;
 mod modules;
 mod options;
 mod renewal;
+mod renewal_in_place;
 mod shared;
 mod telemetry;
 mod twin;

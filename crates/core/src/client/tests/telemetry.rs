@@ -289,3 +289,46 @@ fn the_send_status_is_busy_from_acceptance_to_outcome() {
     client.do_work();
     assert_eq!(client.send_status(), SendStatus::Idle);
 }
+
+#[test]
+fn each_message_of_a_refused_batch_goes_again_alone_before_anything_new() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    let (to, from) = channel();
+    for name in ["one", "two"] {
+        client.send_event_with(name, report(&to, name)).unwrap();
+    }
+    client.do_work();
+    let ids: Vec<_> = fake.telemetry().into_iter().map(|(id, _)| id).collect();
+    for id in &ids {
+        fake.answers(*id, Err(OpError::BatchRejected("poison".into())));
+    }
+    client.do_work();
+    assert_eq!(names(&from), [] as [&str; 0]);
+    assert!(fake.is_due(&client));
+    client.send_event("three").unwrap();
+    client.do_work();
+    let again: Vec<_> = fake.telemetry().into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(again, ["one", "two", "three"]);
+    fake.answers(ids[0], Err(OpError::Rejected("poison".into())));
+    fake.confirms(ids[1]);
+    client.do_work();
+    let outcomes: Vec<_> = from.try_iter().map(|(name, outcome)| (name, outcome.is_ok())).collect();
+    assert_eq!(outcomes, [("one", false), ("two", true)]);
+}
+
+#[test]
+fn a_message_of_a_refused_batch_that_times_out_is_not_sent_again() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    client.set_message_timeout(Some(SECOND));
+    let (to, from) = channel();
+    client.send_event_with("late", report(&to, "late")).unwrap();
+    client.do_work();
+    let id = fake.telemetry()[0].0;
+    fake.answers(id, Err(OpError::BatchRejected("poison".into())));
+    client.do_work();
+    fake.advance(2 * SECOND);
+    client.do_work();
+    assert_eq!((names(&from), fake.telemetry().len()), (vec!["late"], 0));
+}

@@ -1,0 +1,103 @@
+//! The connection to the hub, as a task: it opens, gives out sessions, and ends.
+
+use fe2o3_amqp::Session;
+use fe2o3_amqp::connection::{Connection, ConnectionHandle};
+use fe2o3_amqp::session::{BeginError, SessionHandle};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cbs::{Cbs, Put};
+use crate::io::Io;
+use crate::names::guid;
+use crate::outlet::{Queue, Seen};
+use crate::reason::{self, Reason};
+
+/// The largest frame that the client takes; the hub says the same of itself.
+const MAX_FRAME: u32 = 65_536;
+/// How many transfers the hub may send ahead of the client's reading; the hub says the same of itself.
+const WINDOW: u32 = 5_000;
+
+/// What the connection is opened with.
+pub(crate) struct Opening {
+    /// The hub's name, whatever host is connected to.
+    pub(crate) hub: String,
+    /// After how many milliseconds of silence the client gives the hub up.
+    pub(crate) idle_time_out: u32,
+    /// Whether devices prove themselves by tokens.
+    pub(crate) by_token: bool,
+}
+
+/// What is asked of the connection.
+pub(crate) enum Request {
+    /// A session for a device.
+    Session(oneshot::Sender<Result<SessionHandle<()>, Reason>>),
+    /// Say goodbye.
+    Close,
+}
+
+/// Opens the connection and serves it until it ends. Tells `Open`, and at last `Closed`.
+pub(crate) async fn run(
+    opening: Opening,
+    io: Io,
+    queue: Queue,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    puts: mpsc::UnboundedReceiver<Put>,
+) {
+    let opened = Connection::builder()
+        .container_id(guid())
+        .hostname(opening.hub.as_str())
+        .scheme("amqp")
+        .max_frame_size(MAX_FRAME)
+        .channel_max(u16::MAX)
+        // Half of it is announced; the whole only backs up the client's own look at its clock.
+        .idle_time_out(opening.idle_time_out.saturating_mul(2))
+        .open_with_stream(io.clone())
+        .await;
+    let mut connection = match opened {
+        Ok(connection) => connection,
+        Err(error) => return queue.put(Seen::Closed(Some(reason::of_open(&error, io.end())))),
+    };
+    let tokens = if opening.by_token {
+        match Cbs::open(&mut connection).await {
+            Ok(cbs) => Some(cbs),
+            Err(reason) => return end(&mut connection, &io, &queue, Some(reason)).await,
+        }
+    } else {
+        None
+    };
+    queue.put(Seen::Open);
+    let tokens = async {
+        match tokens {
+            Some(cbs) => cbs.run(puts).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(tokens);
+    loop {
+        tokio::select! {
+            closed = connection.on_close() => {
+                return queue.put(Seen::Closed(Some(reason::of_close(&closed, io.end()))));
+            }
+            reason = &mut tokens => return end(&mut connection, &io, &queue, Some(reason)).await,
+            request = requests.recv() => match request {
+                Some(Request::Session(answer)) => {
+                    let session = Session::builder().incoming_window(WINDOW).begin(&mut connection).await;
+                    let _ = answer.send(session.map_err(|error: BeginError| error.into()));
+                }
+                Some(Request::Close) => {
+                    let _ = connection.close().await;
+                    return queue.put(Seen::Closed(None));
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+/// The tokens' part has ended, which is fatal. Unless the connection itself ended first, it is closed.
+async fn end(connection: &mut ConnectionHandle<()>, io: &Io, queue: &Queue, reason: Option<Reason>) {
+    let kind = match reason.and_then(|reason| reason.kind()) {
+        Some(kind) => kind,
+        None => reason::of_close(&connection.on_close().await, io.end()),
+    };
+    queue.put(Seen::Closed(Some(kind)));
+}

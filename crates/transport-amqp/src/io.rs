@@ -1,0 +1,234 @@
+//! Our stream, lent to the protocol's tasks.
+//!
+//! `do_work` owns the stream's life: it kicks the wakers that the tasks left here, and it sends what they wrote, once a
+//! slice. A task never waits for a socket.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use iothub_core::{ConnectionErrorKind, Readiness};
+use iothub_net::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::opening::Opening;
+
+/// An AMQP frame without a body: traffic and nothing else.
+const EMPTY_FRAME: [u8; 8] = [0, 0, 0, 8, 2, 0, 0, 0];
+
+/// One read at the most.
+const READ_SIZE: usize = 16 * 1024;
+
+struct State {
+    stream: Stream,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Bytes that came and went; only whether they change matters.
+    received: u64,
+    sent: u64,
+    /// Whether what was written ends with a whole frame.
+    at_frame_end: bool,
+    /// Why nothing comes or goes any more.
+    end: Option<ConnectionErrorKind>,
+    opening: Opening,
+}
+
+/// A handle of the stream: one is `do_work`'s, one the tasks'.
+#[derive(Clone)]
+pub(crate) struct Io(Arc<Mutex<State>>);
+
+impl Io {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            stream,
+            reader: None,
+            writer: None,
+            received: 0,
+            sent: 0,
+            at_frame_end: true,
+            end: None,
+            opening: Opening::default(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the tasks try again to read and write.
+    pub(crate) fn kick(&self) {
+        let (reader, writer) = {
+            let mut state = self.lock();
+            (state.reader.take(), state.writer.take())
+        };
+        for waker in [reader, writer].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// Sends what was written, as far as that goes without blocking.
+    pub(crate) fn push(&self) {
+        let mut state = self.lock();
+        if let Err(error) = state.stream.flush()
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            state.end.get_or_insert(broken(&error));
+        }
+    }
+
+    /// How much has come and gone so far.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.received, state.sent)
+    }
+
+    /// Writes an empty frame, unless a frame is on its way out: then there is traffic anyway.
+    pub(crate) fn beat(&self) {
+        let mut state = self.lock();
+        // All or nothing: a stream with no room for these bytes has traffic to send.
+        if state.at_frame_end && !state.stream.wants_write() && state.stream.write(&EMPTY_FRAME).is_ok() {
+            state.sent += EMPTY_FRAME.len() as u64;
+        }
+    }
+
+    /// The idle time-out that the peer announced, in milliseconds.
+    pub(crate) fn remote_idle_time_out(&self) -> Option<u32> {
+        self.lock().opening.idle_time_out()
+    }
+
+    /// Why the stream ended, if it did.
+    pub(crate) fn end(&self) -> Option<ConnectionErrorKind> {
+        self.lock().end.clone()
+    }
+
+    pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {
+        self.lock().stream.readiness(false, out);
+    }
+
+    /// Sends what is left and closes.
+    pub(crate) fn shutdown(&self) {
+        self.lock().stream.shutdown();
+    }
+}
+
+fn broken(error: &io::Error) -> ConnectionErrorKind {
+    ConnectionErrorKind::Broken { detail: error.to_string() }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        let mut bytes = [0; READ_SIZE];
+        let room = buf.remaining().min(READ_SIZE);
+        match state.stream.read(&mut bytes[..room]) {
+            Ok(0) => {
+                state.end.get_or_insert(ConnectionErrorKind::ClosedByPeer);
+                Poll::Ready(Ok(()))
+            }
+            Ok(n) => {
+                state.received += n as u64;
+                state.opening.take(&bytes[..n]);
+                buf.put_slice(&bytes[..n]);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Err(error) => {
+                state.end.get_or_insert(broken(&error));
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        match state.stream.write(buf) {
+            Ok(n) => {
+                state.sent += n as u64;
+                state.at_frame_end = false;
+                Poll::Ready(Ok(n))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.writer = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Err(error) => {
+                state.end.get_or_insert(broken(&error));
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// The codec flushes behind whole frames. The bytes leave at the end of the slice, many frames at once.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lock().at_frame_end = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Io")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_beat_is_an_empty_frame_between_frames_and_nothing_within_one() {
+        let (stream, mut peer) = iothub_net::memory::pair();
+        let mut io = Io::new(stream);
+        io.beat();
+        io.push();
+        assert_eq!(peer.receive(), EMPTY_FRAME);
+        assert!(poll(|context| Pin::new(&mut io).poll_write(context, b"half")).is_ready());
+        io.push();
+        io.beat();
+        io.push();
+        assert_eq!(peer.receive(), b"half");
+        assert!(poll(|context| Pin::new(&mut io).poll_flush(context)).is_ready());
+        io.beat();
+        io.push();
+        assert_eq!(peer.receive(), EMPTY_FRAME);
+    }
+
+    #[test]
+    fn many_writes_leave_together() {
+        let (stream, mut peer) = iothub_net::memory::pair();
+        let mut io = Io::new(stream);
+        for frame in [b"one ", b"two "] {
+            assert!(poll(|context| Pin::new(&mut io).poll_write(context, frame)).is_ready());
+            assert!(poll(|context| Pin::new(&mut io).poll_flush(context)).is_ready());
+        }
+        assert_eq!(peer.receive(), b"");
+        io.push();
+        assert_eq!(peer.receive(), b"one two ");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_kept_with_its_cause() {
+        let (stream, peer) = iothub_net::memory::pair();
+        let mut io = Io::new(stream);
+        drop(peer);
+        let mut bytes = [0; 8];
+        let mut buf = ReadBuf::new(&mut bytes);
+        assert!(poll(|context| Pin::new(&mut io).poll_read(context, &mut buf)).is_ready());
+        assert!(io.end().is_some());
+    }
+}

@@ -1,0 +1,39 @@
+//! AMQP 1.0 for `iothub-client`.
+//!
+//! [`Amqp`] is what applications name; [`AmqpTransport`] is the protocol below it, which runs over any
+//! [`Connect`](iothub_net::Connect): TLS over TCP, a WebSocket, memory in tests.
+//!
+//! Frames, sessions and links are `fe2o3-amqp`'s, in tasks of a current-thread runtime that the transport owns and that
+//! moves in `do_work` alone, over the library's own stream. No thread is started, no timer of the runtime decides
+//! anything, and no message is kept beyond its bytes on the way out. One concern a module:
+//!
+//! - `provider`, `options`: what can be set; `transport`, `member`: the engine's contract; `live`: one connection
+//! - `io`, `opening`, `slices`: the stream and the runtime
+//! - `hub`, `cbs`, `device`: the tasks of a connection, of tokens, of one device's part
+//! - `telemetry`, `inbox`, `twin`, `methods`: its links
+//! - `message`, `time`, `names`, `reason`, `outlet`: what is said
+
+mod cbs;
+mod device;
+mod hub;
+mod inbox;
+mod io;
+mod live;
+mod member;
+mod message;
+mod methods;
+mod names;
+mod opening;
+mod options;
+mod outlet;
+mod provider;
+mod reason;
+mod slices;
+mod telemetry;
+mod time;
+mod transport;
+mod twin;
+
+pub use options::SessionOptions;
+pub use provider::Amqp;
+pub use transport::AmqpTransport;

@@ -1,0 +1,141 @@
+//! The settings of a connection, whatever it runs over.
+
+use std::time::Duration;
+
+use iothub_core::{CreateError, OptionError, TransportOption};
+use iothub_net::TcpKeepAlive;
+
+const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 5 to 1177";
+const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
+const TCP_KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 32767";
+const MAX_IN_FLIGHT: usize = 65_000;
+
+/// The settings of an AMQP connection, for transports that run it over a stream of their own.
+///
+/// `Default` gives the documented defaults; [`AmqpTransport::new`](crate::AmqpTransport::new) checks the ranges. The
+/// keep-alive interval, the connect time-out and TCP's keep-alive can be changed later by a [`TransportOption`], for the
+/// next connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// How long the hub may be silent; the hub is told so and speaks in time.
+    ///
+    /// Whole seconds, 5 to 1177 (as over MQTT); default 240 (C SDK). The hub refuses less than 5. A hub that has been silent for one
+    /// and a half times this is given up. How often the client speaks is decided by what the hub asks for: at half of that.
+    pub keep_alive: Duration,
+    /// How long each answer of the hub on the way to a connection may take: to Open, to a token, to a session, to a link.
+    ///
+    /// 100 ms to 10 minutes; default 30 s (C SDK, `cbs_request_timeout`).
+    pub connect_timeout: Duration,
+    /// How many messages of one device may be on their way, sent and not yet confirmed: 1 to 65,000, default 100.
+    pub max_in_flight: usize,
+    /// Whether and how the operating system probes an idle connection, if it is one over TCP. Times are whole seconds, 1
+    /// to 32,767; default: all is left to the system.
+    pub tcp_keep_alive: TcpKeepAlive,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(240),
+            connect_timeout: Duration::from_secs(30),
+            max_in_flight: 100,
+            tcp_keep_alive: TcpKeepAlive::default(),
+        }
+    }
+}
+
+impl SessionOptions {
+    /// The keep-alive interval in milliseconds, as Open carries it.
+    pub(crate) fn keep_alive_millis(&self) -> u32 {
+        u32::try_from(self.keep_alive.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// Fails with [`CreateError::Option`] for the first option that is out of its range.
+    pub fn check(&self) -> Result<(), CreateError> {
+        let error = |option, value, allowed| Err(CreateError::Option { option, value, allowed });
+        if !is_keep_alive(self.keep_alive) {
+            return error("keep_alive", format!("{:?}", self.keep_alive), KEEP_ALIVE_RANGE);
+        }
+        if !is_connect_timeout(self.connect_timeout) {
+            return error("connect_timeout", format!("{:?}", self.connect_timeout), CONNECT_TIMEOUT_RANGE);
+        }
+        if !(1..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
+            return error("max_in_flight", self.max_in_flight.to_string(), "from 1 to 65000");
+        }
+        let TcpKeepAlive { time, interval, .. } = self.tcp_keep_alive;
+        for (option, value) in [("tcp_keepalive_time", time), ("tcp_keepalive_interval", interval)] {
+            if let Some(value) = value.filter(|&value| !is_whole_within(value, 1, 32_767)) {
+                return error(option, format!("{value:?}"), TCP_KEEP_ALIVE_RANGE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over an option of the transport that is called `transport` in errors.
+    pub(crate) fn set(&mut self, option: &TransportOption, transport: &'static str) -> Result<(), OptionError> {
+        let error = |value: Duration, allowed| {
+            Err(OptionError::Range { option: option.name(), value: format!("{value:?}"), allowed })
+        };
+        match *option {
+            TransportOption::KeepAlive(interval) if is_keep_alive(interval) => self.keep_alive = interval,
+            TransportOption::KeepAlive(interval) => return error(interval, KEEP_ALIVE_RANGE),
+            TransportOption::ConnectTimeout(timeout) if is_connect_timeout(timeout) => self.connect_timeout = timeout,
+            TransportOption::ConnectTimeout(timeout) => return error(timeout, CONNECT_TIMEOUT_RANGE),
+            TransportOption::TcpKeepAlive(enabled) => self.tcp_keep_alive.enabled = Some(enabled),
+            TransportOption::TcpKeepAliveTime(time) if is_whole_within(time, 1, 32_767) => {
+                self.tcp_keep_alive.time = Some(time);
+            }
+            TransportOption::TcpKeepAliveInterval(time) if is_whole_within(time, 1, 32_767) => {
+                self.tcp_keep_alive.interval = Some(time);
+            }
+            TransportOption::TcpKeepAliveTime(time) | TransportOption::TcpKeepAliveInterval(time) => {
+                return error(time, TCP_KEEP_ALIVE_RANGE);
+            }
+            _ => return Err(OptionError::NotOfTransport { option: option.name(), transport }),
+        }
+        Ok(())
+    }
+}
+
+fn is_keep_alive(interval: Duration) -> bool {
+    is_whole_within(interval, 5, 1177)
+}
+
+fn is_whole_within(time: Duration, first: u64, last: u64) -> bool {
+    (first..=last).contains(&time.as_secs()) && time.subsec_nanos() == 0
+}
+
+fn is_connect_timeout(timeout: Duration) -> bool {
+    (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut SessionOptions)) -> Option<String> {
+        let mut options = SessionOptions::default();
+        change(&mut options);
+        options.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_taken_in_their_ranges_and_refused_by_name_outside() {
+        let secs = Duration::from_secs;
+        assert_eq!(refused(|_| {}), None);
+        for keep_alive in [secs(5), secs(1177)] {
+            assert_eq!(refused(|o| o.keep_alive = keep_alive), None);
+        }
+        for keep_alive in [secs(4), secs(1178), Duration::from_millis(5500)] {
+            assert!(refused(|o| o.keep_alive = keep_alive).unwrap().contains("keep_alive"));
+        }
+        for timeout in [Duration::from_millis(99), secs(601)] {
+            assert!(refused(|o| o.connect_timeout = timeout).unwrap().contains("connect_timeout"));
+        }
+        for limit in [0, 65_001] {
+            assert!(refused(|o| o.max_in_flight = limit).unwrap().contains("max_in_flight"));
+        }
+        assert!(refused(|o| o.tcp_keep_alive.time = Some(secs(0))).unwrap().contains("tcp_keepalive_time"));
+    }
+}

@@ -1,0 +1,81 @@
+//! What the tasks tell `do_work`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use iothub_core::{ConnectStage, ConnectionErrorKind, OpError, OpId, Reply, Slot, TransportEvent};
+
+/// Something that a task has seen.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// The connection is open.
+    Open,
+    /// The connection is over; `None` if that was asked for.
+    Closed(Option<ConnectionErrorKind>),
+    /// Something of a device's part, in its present run.
+    Device { slot: Slot, run: u32, what: OfDevice },
+}
+
+#[derive(Debug)]
+pub(crate) enum OfDevice {
+    /// The next answer of the hub, to this, may take its time again.
+    Stage(ConnectStage),
+    /// No answer of the hub is awaited for the life of the connection.
+    Settled,
+    Event(TransportEvent),
+    /// The device's part is over.
+    Down(ConnectionErrorKind),
+    /// The device's part was ended in order.
+    Left,
+}
+
+/// The queue of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue(Arc<Mutex<(VecDeque<Seen>, u64)>>);
+
+impl Queue {
+    pub(crate) fn put(&self, seen: Seen) {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.0.push_back(seen);
+        queue.1 += 1;
+    }
+
+    pub(crate) fn take(&self) -> Option<Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.pop_front()
+    }
+
+    /// Lets the other tasks do what they have to do. Each round counts as progress, so that a slice does not end meanwhile.
+    pub(crate) async fn pause(&self) {
+        for _ in 0..4 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Counts what was put, and pauses.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+/// The end at which one device's tasks speak.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlet {
+    pub(crate) queue: Queue,
+    pub(crate) slot: Slot,
+    pub(crate) run: u32,
+}
+
+impl Outlet {
+    pub(crate) fn tell(&self, what: OfDevice) {
+        self.queue.put(Seen::Device { slot: self.slot, run: self.run, what });
+    }
+
+    pub(crate) fn event(&self, event: TransportEvent) {
+        self.tell(OfDevice::Event(event));
+    }
+
+    pub(crate) fn done(&self, id: OpId, result: Result<Reply, OpError>) {
+        self.event(TransportEvent::Done { id, result });
+    }
+}

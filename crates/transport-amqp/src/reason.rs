@@ -1,0 +1,205 @@
+//! Why something ended or was refused: conditions on the wire to typed reasons.
+
+use fe2o3_amqp::connection;
+use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
+use fe2o3_amqp::link::SessionStopReason;
+use fe2o3_amqp::link::{
+    DetachError, IllegalLinkStateError, LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError,
+};
+use fe2o3_amqp::session;
+use fe2o3_amqp_types::definitions::{Error, ErrorCondition};
+use iothub_core::ConnectionErrorKind;
+use serde_amqp::primitives::Symbol;
+
+/// Why a link or session is no more, as far as it can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The hub said why.
+    Hub(Error),
+    /// The hub ended it and said nothing.
+    Silent,
+    /// What it was part of ended first.
+    WithItsParent,
+    /// The hub did something that the protocol does not allow.
+    Protocol(String),
+}
+
+pub(crate) fn condition(error: &Error) -> String {
+    let symbol = serde_amqp::to_vec(&error.condition).and_then(|bytes| serde_amqp::from_slice::<Symbol>(&bytes));
+    symbol.map_or_else(|_| "an unreadable condition".to_owned(), |symbol| symbol.as_str().to_owned())
+}
+
+/// The hub's words, in one line.
+pub(crate) fn words(error: &Error) -> String {
+    match error.description.as_deref() {
+        None | Some("") => condition(error),
+        Some(description) => format!("{}: {description}", condition(error)),
+    }
+}
+
+/// The credentials are refused, or what they are for is unknown or forbidden.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    matches!(
+        condition(error).as_str(),
+        "amqp:unauthorized-access" | "amqp:not-found" | "amqp:not-allowed" | "amqp:not-implemented"
+    )
+}
+
+/// What an error of the hub means for a connection, or for one device's part of it.
+pub(crate) fn of_hub(error: &Error) -> ConnectionErrorKind {
+    match condition(error).as_str() {
+        "amqp:unauthorized-access" | "amqp:not-found" => ConnectionErrorKind::NotAuthorized,
+        condition => ConnectionErrorKind::EndedByHub {
+            condition: condition.to_owned(),
+            detail: error.description.clone().unwrap_or_default(),
+        },
+    }
+}
+
+impl Reason {
+    /// What it means for the device; `None` if the connection's own end says it.
+    pub(crate) fn kind(&self) -> Option<ConnectionErrorKind> {
+        Some(match self {
+            Self::Hub(error) => of_hub(error),
+            Self::Silent => ConnectionErrorKind::ClosedByPeer,
+            Self::WithItsParent => return None,
+            Self::Protocol(detail) => ConnectionErrorKind::Protocol { detail: detail.clone() },
+        })
+    }
+}
+
+impl From<SessionStopReason> for Reason {
+    fn from(reason: SessionStopReason) -> Self {
+        match reason {
+            SessionStopReason::RemoteEndedWithError(error) => Self::Hub(error),
+            SessionStopReason::RemoteEnded => Self::Silent,
+            SessionStopReason::ConnectionStopped(ConnectionStopReason::RemoteClosedWithError(_)) => Self::WithItsParent,
+            SessionStopReason::EndedWithError(error) => Self::Protocol(words(&error)),
+            _ => Self::WithItsParent,
+        }
+    }
+}
+
+impl From<session::Error> for Reason {
+    fn from(error: session::Error) -> Self {
+        match error {
+            session::Error::RemoteEndedWithError(error) => Self::Hub(error),
+            session::Error::RemoteEnded => Self::Silent,
+            // A session that only its connection ended says this too.
+            _ => Self::WithItsParent,
+        }
+    }
+}
+
+impl From<DetachError> for Reason {
+    fn from(error: DetachError) -> Self {
+        match error {
+            DetachError::RemoteClosedWithError(error) | DetachError::RemoteDetachedWithError(error) => Self::Hub(error),
+            DetachError::SessionStopped(reason) => reason.into(),
+            DetachError::ClosedByRemote => Self::Silent,
+            _ => Self::Silent,
+        }
+    }
+}
+
+impl From<LinkStateError> for Reason {
+    fn from(error: LinkStateError) -> Self {
+        match error {
+            LinkStateError::RemoteClosedWithError(error) | LinkStateError::RemoteDetachedWithError(error) => {
+                Self::Hub(error)
+            }
+            LinkStateError::SessionStopped(reason) => reason.into(),
+            LinkStateError::RemoteClosed | LinkStateError::RemoteDetached => Self::Silent,
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<IllegalLinkStateError> for Reason {
+    fn from(error: IllegalLinkStateError) -> Self {
+        LinkStateError::from(error).into()
+    }
+}
+
+impl From<RecvError> for Reason {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::LinkStateError(error) => error.into(),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for Reason {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::LinkStateError(error) => error.into(),
+            SendError::Detached(error) => error.into(),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<SenderAttachError> for Reason {
+    fn from(error: SenderAttachError) -> Self {
+        match error {
+            SenderAttachError::RemoteClosedWithError(error) => Self::Hub(error),
+            SenderAttachError::SessionStopped(reason) => reason.into(),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<ReceiverAttachError> for Reason {
+    fn from(error: ReceiverAttachError) -> Self {
+        match error {
+            ReceiverAttachError::RemoteClosedWithError(error) => Self::Hub(error),
+            ReceiverAttachError::SessionStopped(reason) => reason.into(),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<session::BeginError> for Reason {
+    fn from(error: session::BeginError) -> Self {
+        match error {
+            session::BeginError::RemoteEndedWithError(error) => Self::Hub(error),
+            session::BeginError::RemoteEnded => Self::Silent,
+            session::BeginError::ConnectionStopped(_) => Self::WithItsParent,
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+/// Why a connection did not open. What the stream says of its end goes before what the protocol makes of it.
+pub(crate) fn of_open(error: &OpenError, stream: Option<ConnectionErrorKind>) -> ConnectionErrorKind {
+    match error {
+        OpenError::RemoteClosedWithError(error) => of_hub(error),
+        OpenError::ProtocolHeaderMismatch(_) => ConnectionErrorKind::ProtocolVersionRefused,
+        other => stream.unwrap_or_else(|| match other {
+            OpenError::RemoteClosed => ConnectionErrorKind::ClosedByPeer,
+            other => ConnectionErrorKind::Protocol { detail: other.to_string() },
+        }),
+    }
+}
+
+/// Why a connection ended.
+pub(crate) fn of_close(
+    result: &Result<(), connection::Error>,
+    stream: Option<ConnectionErrorKind>,
+) -> ConnectionErrorKind {
+    match result {
+        Err(connection::Error::RemoteClosedWithError(error)) => of_hub(error),
+        Ok(()) | Err(connection::Error::RemoteClosed) => ConnectionErrorKind::ClosedByPeer,
+        Err(other) => stream.unwrap_or_else(|| ConnectionErrorKind::Protocol { detail: other.to_string() }),
+    }
+}
+
+/// An error condition that the application's rejection of a message carries.
+pub(crate) fn rejected_by_application() -> Error {
+    Error::new(
+        ErrorCondition::Custom(Symbol::from("amqp:not-allowed")),
+        Some("rejected by the application".to_owned()),
+        None,
+    )
+}
