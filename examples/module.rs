@@ -48,10 +48,17 @@ fn run() -> Result<(), Box<dyn Error>> {
     let provider = protocol.provider().map_err(|error| with_command(&error, protocol))?;
     let hub = Emulator::start_with(Config::new().with_edge_routes(DEVICE, ROUTES))?;
     hub.create_device(DEVICE)?;
-    println!("edge:   a local hub listens on {}", hub.mqtt_address());
+    let address = match protocol {
+        Protocol::MqttWs => hub.https_address(),
+        Protocol::Amqp => hub.amqp_address(),
+        _ => hub.mqtt_address(),
+    };
+    println!("edge:   a local hub listens on {address}");
 
-    let mut sensor = connect_to(&hub, "sensor", &*provider)?;
-    let mut filter = Filter::start(connect_to(&hub, "filter", &*provider)?)?;
+    // Modules connect to the Edge device, which is their gateway. The port of a local hub is not the standard one.
+    let gateway = format!("{}:{}", hub.host_name(), address.port());
+    let mut sensor = connect_to(&hub, &gateway, "sensor", &*provider)?;
+    let mut filter = Filter::start(connect_to(&hub, &gateway, "filter", &*provider)?)?;
 
     // The back end lives in a thread of its own and wakes the loop when it is done.
     let back_end: JoinHandle<Result<(), String>> = std::thread::spawn({
@@ -93,10 +100,8 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// Creates a module at the hub, and its client. On a real device the Edge runtime does the first.
-fn connect_to(hub: &Hub, module: &str, provider: &dyn Provider) -> Result<ModuleClient, Box<dyn Error>> {
+fn connect_to(hub: &Hub, gateway: &str, module: &str, provider: &dyn Provider) -> Result<ModuleClient, Box<dyn Error>> {
     let identity = hub.create_module(DEVICE, module)?;
-    // Modules connect to the Edge device, which is their gateway. The port of a local hub is not the standard one.
-    let gateway = format!("{}:{}", hub.host_name(), hub.mqtt_address().port());
     let builder = ModuleClient::builder(identity.connection_string()).gateway(gateway).trusted_certs(hub.ca_pem());
     Ok(builder.build(provider)?)
 }

@@ -226,3 +226,46 @@ fn the_readme_lists_every_behaviour_and_no_other() {
     let suite: Vec<_> = BEHAVIOURS.iter().map(|behaviour| behaviour.name).collect();
     assert_eq!(listed(), suite);
 }
+
+/// Which behaviours each transport was held to: the page that is kept of it, and printed with `--nocapture`.
+#[cfg(all(feature = "amqp", feature = "mqtt", feature = "mqtt-ws"))]
+mod matrix {
+    use std::fmt::Write as _;
+
+    use super::{BEHAVIOURS, OverAmqp, OverMqtt, OverMqttWs, Subject};
+
+    const SUBJECTS: [(&str, &dyn Subject); 3] = [("mqtt", &OverMqtt), ("mqtt-ws", &OverMqttWs), ("amqp", &OverAmqp)];
+
+    fn cell(subject: &dyn Subject, name: &str) -> &'static str {
+        let is_owed = subject.not_run().iter().any(|(owed, _)| *owed == name);
+        match subject.not_applicable().contains(&name) {
+            true => "-",
+            false if is_owed => "not run",
+            false => "yes",
+        }
+    }
+
+    fn matrix() -> String {
+        let mut page = String::from(
+            "# Conformance\n\nEach behaviour of `tests/conformance`, and the transports that are held to it by `cargo test --all-features --test \
+             conformance`:\n*yes*, it holds; *-*, it does not apply, because what it is about does not exist there; *not run*, a debt\nwith its \
+             reason in `tests/conformance.rs`. A test compares this page with the suite; `cargo test --all-features --test\nconformance matrix -- \
+             --nocapture` prints it.\n\n",
+        );
+        let names = SUBJECTS.map(|(name, _)| name);
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| Behaviour | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
+        for behaviour in BEHAVIOURS {
+            let cells = SUBJECTS.map(|(_, subject)| cell(subject, behaviour.name));
+            let _ = writeln!(page, "| `{}` | {} |", behaviour.name, cells.join(" | "));
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_is_the_suite() {
+        println!("{}", matrix());
+        let kept = include_str!("../docs/conformance.md");
+        assert_eq!(kept, matrix(), "docs/conformance.md is not the suite: replace it by what is printed above");
+    }
+}

@@ -23,6 +23,7 @@ struct Bench {
 fn address(hub: &Emulator, protocol: Protocol) -> SocketAddr {
     match protocol {
         Protocol::MqttWs => hub.https_address(),
+        Protocol::Amqp => hub.amqp_address(),
         _ => hub.mqtt_address(),
     }
 }
@@ -99,10 +100,18 @@ fn messages_go_both_ways_through_a_proxy_that_wants_credentials() {
         // The client asked for the hub by its name and the transport's own port, and the hub saw the proxy come.
         let requests = bench.proxy.requests();
         let [request] = &requests[..] else { panic!("{requests:?}") };
-        let port = if protocol == Protocol::Mqtt { 8883 } else { 443 };
+        let port = match protocol {
+            Protocol::Mqtt => 8883,
+            Protocol::Amqp => 5671,
+            _ => 443,
+        };
         assert_eq!(request.target, format!("{}:{port}", bench.hub.host_name()));
         assert!(request.authorised);
         let ProxyAnswer::Tunnel { from, .. } = request.answer else { panic!("{request:?}") };
+        // Over AMQP, the hub's record of an identity does not say where it came from.
+        if protocol == Protocol::Amqp {
+            continue;
+        }
         let came_from = bench.hub.activity(DEVICE).iter().find_map(|activity| match activity {
             Activity::Connected { peer, .. } => *peer,
             _ => None,
