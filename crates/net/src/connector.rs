@@ -3,6 +3,7 @@
 //! The machine is [`Stage`]; each variant holds what that stage needs and nothing else.
 
 mod failure;
+mod others;
 mod proxy;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use iothub_core::{
 use rustls_pki_types::ServerName;
 
 use self::failure::Failure;
+use self::others::Others;
 pub(crate) use self::proxy::Via;
 use self::proxy::{Tunnel, unbracketed};
 use crate::resolve::SystemResolver;
@@ -85,12 +87,6 @@ enum Stage {
     Proxy { tunnel: Box<Tunnel>, socket: Socket, address: SocketAddr, others: Others, deadline: Option<Instant> },
     /// TLS is being agreed on.
     Tls { session: Box<TlsSession>, address: SocketAddr, others: Others, deadline: Option<Instant> },
-}
-
-/// What an attempt can still try, and what has failed so far.
-struct Others {
-    addresses: std::vec::IntoIter<SocketAddr>,
-    worst: Option<Failure>,
 }
 
 /// What one step of the machine leads to.
@@ -194,7 +190,7 @@ impl Connector {
 
     /// Begins with the next address, or gives up when there is none.
     fn next_address(&self, mut others: Others, now: Now) -> Step {
-        while let Some(address) = others.addresses.next() {
+        while let Some(address) = others.next() {
             tracing::debug!(host = %self.host, %address, "connecting");
             match Socket::connect(address, &self.keep_alive) {
                 Ok(socket) => {
@@ -401,61 +397,6 @@ impl fmt::Debug for Connector {
     }
 }
 
-impl Others {
-    fn new(addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses: interleave(addresses).into_iter(), worst: None }
-    }
-
-    /// Remembers a failure if it tells more than those before it.
-    fn note(&mut self, failure: Failure) {
-        if self.worst.as_ref().is_none_or(|worst| failure.weight > worst.weight) {
-            self.worst = Some(failure);
-        }
-    }
-
-    fn verdict(self) -> ConnectionErrorKind {
-        match self.worst {
-            Some(failure) => failure.kind,
-            None => ConnectionErrorKind::Dns { detail: "it has no address".to_owned() },
-        }
-    }
-}
-
-/// Lets IPv6 and IPv4 take turns, beginning with the family of the first address and keeping the order within each, so
-/// that a dead family costs one time-out before the other gets its chance (RFC 8305, section 4).
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let mut ordered = Vec::with_capacity(addresses.len());
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let mut second = second.into_iter();
-    for address in first {
-        ordered.push(address);
-        ordered.extend(second.next());
-    }
-    ordered.extend(second);
-    ordered
-}
-
 fn is_over(deadline: Option<Instant>, now: Now) -> bool {
     deadline.is_some_and(|deadline| now.mono >= deadline)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().expect("an address")).collect()
-    }
-
-    #[test]
-    fn the_two_families_take_turns_beginning_with_the_resolvers_first() {
-        let given = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
-        let expected = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
-        assert_eq!(interleave(given), expected);
-
-        let given = addresses(&["1.1.1.1:1", "[::1]:1", "[::2]:1", "[::3]:1"]);
-        assert_eq!(interleave(given.clone()), given);
-        assert_eq!(interleave(Vec::new()), []);
-    }
 }

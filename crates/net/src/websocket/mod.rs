@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use iothub_core::{ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Now, Readiness};
+use iothub_core::{
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Now, Readiness, Trust,
+};
 
 use self::layer::WebSocketLayer;
 use self::upgrade::Upgrade;
@@ -134,6 +136,10 @@ impl Connect for WebSocketConnector {
 
     fn set_certificate(&mut self, certificate: Option<&ClientCertificate>) -> Result<(), CreateError> {
         self.below.set_certificate(certificate)
+    }
+
+    fn set_trust(&mut self, trust: &Trust) -> Result<(), CreateError> {
+        self.below.set_trust(trust)
     }
 
     fn start(&mut self, now: Now) {

@@ -1,10 +1,14 @@
 //! The upgrade to a WebSocket: what is asked, and which answers are good.
 
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
-use iothub_core::{ConnectStage, ConnectionErrorKind, CreateError, Now, WebSocketError};
-use iothub_net::{Connect, WebSocketConnector, memory};
+use iothub_core::{
+    ClientCertificate, ConnectStage, ConnectionError, ConnectionErrorKind, CreateError, Now, Readiness, Trust,
+    WebSocketError,
+};
+use iothub_net::{Connect, Stream, TcpKeepAlive, WebSocketConnector, memory};
 
 use crate::support::TIMEOUT;
 use crate::support::websocket::{accept_key, answered, ask, over_memory, yes};
@@ -235,4 +239,98 @@ fn a_request_that_does_not_fit_at_once_goes_in_pieces() {
 fn debug_shows_where_and_what_and_nothing_else() {
     let (connector, _) = over_memory("hub.example", 443);
     assert_eq!(format!("{connector:?}"), "WebSocketConnector(hub.example:443/$iothub/websocket mqtt)");
+}
+
+/// Notes what it is told, and connects to nobody.
+struct Noting(Arc<str>, Arc<Mutex<Vec<&'static str>>>);
+
+impl Noting {
+    fn note(&self, what: &'static str) {
+        self.1.lock().unwrap().push(what);
+    }
+}
+
+impl Connect for Noting {
+    fn host(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn port(&self) -> u16 {
+        443
+    }
+
+    fn set_waker(&mut self, _: &Waker) {
+        self.note("waker");
+    }
+
+    fn set_timeout(&mut self, _: Duration) {
+        self.note("timeout");
+    }
+
+    fn set_tcp_keep_alive(&mut self, _: TcpKeepAlive) {
+        self.note("tcp keep-alive");
+    }
+
+    fn set_certificate(&mut self, _: Option<&ClientCertificate>) -> Result<(), CreateError> {
+        self.note("certificate");
+        Ok(())
+    }
+
+    fn set_trust(&mut self, _: &Trust) -> Result<(), CreateError> {
+        self.note("trust");
+        Ok(())
+    }
+
+    fn start(&mut self, _: Now) {
+        self.note("start");
+    }
+
+    fn poll(&mut self, _: Now) -> Poll<Result<Stream, ConnectionError>> {
+        self.note("poll");
+        Poll::Pending
+    }
+
+    fn cancel(&mut self) {
+        self.note("cancel");
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.note("deadline");
+        None
+    }
+
+    fn readiness(&self, _: &mut Vec<Readiness>) {
+        self.note("readiness");
+    }
+}
+
+#[test]
+fn whatever_it_is_told_the_connection_below_is_told() {
+    let notes = Arc::default();
+    let below = Noting("hub.example".into(), Arc::clone(&notes));
+    let mut connector = WebSocketConnector::new(Box::new(below), "/", "mqtt", TIMEOUT).expect("a good path");
+    let now = Now::system();
+    connector.set_waker(Waker::noop());
+    connector.set_timeout(TIMEOUT);
+    connector.set_tcp_keep_alive(TcpKeepAlive::default());
+    connector.set_certificate(None).expect("it takes any");
+    connector.set_trust(&Trust::System).expect("it takes any");
+    connector.start(now);
+    assert!(connector.poll(now).is_pending());
+    assert_eq!(connector.next_deadline(), None);
+    connector.readiness(&mut Vec::new());
+    connector.cancel();
+    let expected = [
+        "waker",
+        "timeout",
+        "tcp keep-alive",
+        "certificate",
+        "trust",
+        "start",
+        "poll",
+        "deadline",
+        "readiness",
+        "cancel",
+    ];
+    assert_eq!(*notes.lock().unwrap(), expected);
 }

@@ -32,12 +32,21 @@ pub(crate) fn tcp<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send +
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
     let address = listener.local_addr().expect("its address");
     let thread = thread::spawn(move || {
+        wait_for_client(&listener);
         let (socket, _) = listener.accept().expect("a connection");
         socket.set_nodelay(true).expect("an option");
         socket.set_read_timeout(Some(GENEROUS)).expect("an option");
         serve(socket)
     });
     Server { address, thread }
+}
+
+/// A client that never comes must not hold the test.
+fn wait_for_client(listener: &TcpListener) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec { tv_sec: GENEROUS.as_secs() as i64, tv_nsec: 0 };
+    let mut watched = [PollFd::new(listener, PollFlags::IN)];
+    assert_eq!(poll(&mut watched, Some(&limit)).expect("a poll"), 1, "nobody came");
 }
 
 /// Accepts one TLS connection. The handshake happens at the first read or write.
