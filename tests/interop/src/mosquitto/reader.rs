@@ -33,7 +33,7 @@ pub(super) fn log_line_of_subscription() -> String {
     format!(": {CLIENT_ID} 1 {}#", topic())
 }
 
-/// Where a device's telemetry goes (mqtt.md 2); the properties follow.
+/// Where a device's telemetry goes (docs/hub-over-mqtt.md 2); the properties follow.
 fn topic() -> String {
     format!("devices/{DEVICE}/messages/events/")
 }
