@@ -129,21 +129,27 @@ impl Message {
     /// The value must be printable ASCII; see [`SystemProperty`] for what each takes, and which are received only.
     pub fn with_system(mut self, property: SystemProperty, value: impl Into<String>) -> Result<Self, MessageError> {
         let value = value.into();
+        Self::check_system(property, &value)?;
+        self.put_system(property, value);
+        Ok(self)
+    }
+
+    /// Whether a message that is sent can have this value.
+    pub(crate) fn check_system(property: SystemProperty, value: &str) -> Result<(), MessageError> {
         if !property.is_settable() {
             return Err(MessageError::ReceiveOnly(property));
         }
         if value.is_empty() && property.is_name() {
             return Err(MessageError::Empty(property));
         }
-        if let Some(character) = property.refused_character(&value) {
+        if let Some(character) = property.refused_character(value) {
             return Err(MessageError::ValueCharacter { property: format!("the {property}"), character });
         }
         let is_id = matches!(property, SystemProperty::MessageId | SystemProperty::CorrelationId);
         if is_id && value.len() > limits::MAX_MESSAGE_ID {
             return Err(MessageError::TooLong { property, length: value.len(), limit: limits::MAX_MESSAGE_ID });
         }
-        self.put_system(property, value);
-        Ok(self)
+        Ok(())
     }
 
     /// Sets the message id: [`with_system`](Self::with_system) by name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::callbacks::{Callback, CallbackSlot, Confirm};
 use super::face::Module;
 use super::outbox::Outbox;
-use crate::event::{Event, Refused, RefusedReason, Undelivered};
+use crate::event::{Event, Refused, Undelivered};
 use crate::incoming::IncomingMessage;
 use crate::message::Message;
 use crate::system_property::SystemProperty;
@@ -53,16 +53,18 @@ impl Outbox<Module> {
         output: &str,
         confirm: Confirm<Module, Result<(), Undelivered>>,
     ) -> Result<OpId, Refused<Message>> {
-        let before = message.take_system(SystemProperty::OutputName);
-        let outcome = match message.clone().with_output_name(output) {
-            Ok(addressed) => self.enqueue(addressed, confirm).map_err(|refused| refused.reason),
-            Err(error) => Err(RefusedReason::Message(error)),
-        };
-        outcome.map_err(|reason| {
+        const OUTPUT: SystemProperty = SystemProperty::OutputName;
+        if let Err(error) = Message::check_system(OUTPUT, output) {
+            return Err(Refused { value: message, reason: error.into() });
+        }
+        let before = message.take_system(OUTPUT);
+        message.put_system(OUTPUT, output.to_owned());
+        self.enqueue(message, confirm).map_err(|mut refused| {
+            refused.value.take_system(OUTPUT);
             if let Some(output) = before {
-                message.put_system(SystemProperty::OutputName, output);
+                refused.value.put_system(OUTPUT, output);
             }
-            Refused { value: message, reason }
+            refused
         })
     }
 
