@@ -14,6 +14,7 @@
 
 mod connect;
 mod connector;
+mod dial;
 mod http;
 pub mod memory;
 mod platform;
@@ -26,6 +27,7 @@ mod websocket;
 
 pub use connect::Connect;
 pub use connector::Connector;
+pub use dial::Dial;
 pub use platform::SystemPlatform;
 pub use resolve::Resolve;
 pub use stream::Stream;

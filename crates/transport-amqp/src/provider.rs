@@ -1,11 +1,9 @@
 //! The provider: what an application names when it wants AMQP.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
-use iothub_net::{Connector, Resolve, SystemPlatform};
+use iothub_net::{Dial, Resolve, SystemPlatform};
 
 use crate::options::SessionOptions;
 use crate::transport::AmqpTransport;
@@ -15,8 +13,6 @@ const NAME: &str = "amqp";
 
 /// The port of AMQP over TLS, as IANA and the hub have it.
 const PORT: u16 = 5671;
-
-type MakeResolver = Arc<dyn Fn() -> Box<dyn Resolve> + Send + Sync>;
 
 /// AMQP 1.0 over TLS.
 ///
@@ -28,17 +24,16 @@ type MakeResolver = Arc<dyn Fn() -> Box<dyn Resolve> + Send + Sync>;
 /// # let _ = protocol;
 /// ```
 #[doc(alias = "AMQP_Protocol")]
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Amqp {
     options: SessionOptions,
-    port: u16,
-    resolver: Option<MakeResolver>,
+    dial: Dial,
 }
 
 impl Amqp {
     /// AMQP with every option at its default.
     pub fn new() -> Self {
-        Self { options: SessionOptions::default(), port: PORT, resolver: None }
+        Self { options: SessionOptions::default(), dial: Dial::new(PORT) }
     }
 
     /// How long the hub may be silent: whole seconds, 5 to 1177, default 240; see [`SessionOptions::keep_alive`].
@@ -61,7 +56,7 @@ impl Amqp {
     /// The TCP port, 1 to 65535, default 5671. A port in `GatewayHostName` goes before it.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.dial.set_port(port);
         self
     }
 
@@ -76,7 +71,7 @@ impl Amqp {
     /// a thread that lives as long as the look-up; with a resolver of the application no thread is started.
     #[must_use]
     pub fn resolver<R: Resolve + 'static>(mut self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
-        self.resolver = Some(Arc::new(move || Box::new(make())));
+        self.dial.set_resolver(make);
         self
     }
 }
@@ -87,25 +82,10 @@ impl Default for Amqp {
     }
 }
 
-impl fmt::Debug for Amqp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Amqp")
-            .field("options", &self.options)
-            .field("port", &self.port)
-            .field("resolver", &self.resolver.as_ref().map_or("system", |_| "application"))
-            .finish()
-    }
-}
-
 impl Provider for Amqp {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
         self.options.check()?;
-        let port = endpoint.port.unwrap_or(self.port);
-        if port == 0 {
-            return Err(CreateError::Option { option: "port", value: "0".to_owned(), allowed: "from 1 to 65535" });
-        }
-        let resolver = self.resolver.as_ref().map(|make| make());
-        let connector = Connector::new(endpoint, self.port, self.options.connect_timeout, resolver)?;
+        let connector = self.dial.connector(endpoint, self.options.connect_timeout)?;
         Ok(Box::new(AmqpTransport::new(NAME, Box::new(connector), self.options.clone())?))
     }
 

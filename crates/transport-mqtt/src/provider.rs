@@ -1,11 +1,9 @@
 //! The provider: what an application names when it wants MQTT.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
-use iothub_net::{Connect, Connector, Resolve, SystemPlatform};
+use iothub_net::{Connect, Connector, Dial, Resolve, SystemPlatform};
 
 use crate::options::SessionOptions;
 use crate::transport::MqttTransport;
@@ -15,8 +13,6 @@ const NAME: &str = "mqtt";
 
 /// The port of MQTT over TLS, as IANA and the hub have it.
 const PORT: u16 = 8883;
-
-type MakeResolver = Arc<dyn Fn() -> Box<dyn Resolve> + Send + Sync>;
 
 /// MQTT 3.1.1 over TLS.
 ///
@@ -28,17 +24,16 @@ type MakeResolver = Arc<dyn Fn() -> Box<dyn Resolve> + Send + Sync>;
 /// # let _ = protocol;
 /// ```
 #[doc(alias = "MQTT_Protocol")]
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Mqtt {
     options: SessionOptions,
-    port: u16,
-    resolver: Option<MakeResolver>,
+    dial: Dial,
 }
 
 impl Mqtt {
     /// MQTT with every option at its default.
     pub fn new() -> Self {
-        Self { options: SessionOptions::default(), port: PORT, resolver: None }
+        Self { options: SessionOptions::default(), dial: Dial::new(PORT) }
     }
 
     /// How long the connection may be idle before the client asks whether the hub is still there: whole seconds,
@@ -62,7 +57,7 @@ impl Mqtt {
     /// The TCP port, 1 to 65535, default 8883. A port in `GatewayHostName` goes before it.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.dial.set_port(port);
         self
     }
 
@@ -78,7 +73,7 @@ impl Mqtt {
     /// a thread that lives as long as the look-up; with a resolver of the application no thread is started.
     #[must_use]
     pub fn resolver<R: Resolve + 'static>(mut self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
-        self.resolver = Some(Arc::new(move || Box::new(make())));
+        self.dial.set_resolver(make);
         self
     }
 
@@ -95,13 +90,8 @@ impl Mqtt {
         wrap: impl FnOnce(Connector, Duration) -> Result<Box<dyn Connect>, CreateError>,
     ) -> Result<Box<dyn Transport>, CreateError> {
         self.options.check()?;
-        let port = endpoint.port.unwrap_or(self.port);
-        if port == 0 {
-            return Err(CreateError::Option { option: "port", value: "0".to_owned(), allowed: "from 1 to 65535" });
-        }
-        let resolver = self.resolver.as_ref().map(|make| make());
         let timeout = self.options.connect_timeout;
-        let connect = wrap(Connector::new(endpoint, self.port, timeout, resolver)?, timeout)?;
+        let connect = wrap(self.dial.connector(endpoint, timeout)?, timeout)?;
         Ok(Box::new(MqttTransport::new(name, connect, self.options.clone())?))
     }
 }
@@ -109,16 +99,6 @@ impl Mqtt {
 impl Default for Mqtt {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl fmt::Debug for Mqtt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mqtt")
-            .field("options", &self.options)
-            .field("port", &self.port)
-            .field("resolver", &self.resolver.as_ref().map_or("system", |_| "application"))
-            .finish()
     }
 }
 
