@@ -10,14 +10,16 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example tells its story on the terminal")]
 
+mod common;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use iothub_client::{
-    ConnectionState, CreateError, Event, Feature, IncomingMessage, Message, MethodRequest, Module, ModuleClient,
-    Outbox, PropertyKind, Protocol, Provider, ReportedProperties, TwinUpdate, Waits, wait_any,
+    ConnectionState, Event, Feature, IncomingMessage, Message, MethodRequest, Module, ModuleClient, Outbox,
+    PropertyKind, Provider, ReportedProperties, TwinUpdate, Waits, wait_any,
 };
 use iothub_emulator::{Config, Emulator, Hub, MethodCall};
 use serde_json::json;
@@ -44,15 +46,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let protocol = transport_from_arguments()?;
-    let provider = protocol.provider().map_err(|error| with_command(&error, protocol))?;
+    let (protocol, provider) = common::transport("module")?;
     let hub = Emulator::start_with(Config::new().with_edge_routes(DEVICE, ROUTES))?;
     hub.create_device(DEVICE)?;
-    let address = match protocol {
-        Protocol::MqttWs => hub.https_address(),
-        Protocol::Amqp => hub.amqp_address(),
-        _ => hub.mqtt_address(),
-    };
+    let address = common::address(&hub, protocol);
     println!("edge:   a local hub listens on {address}");
 
     // Modules connect to the Edge device, which is their gateway. The port of a local hub is not the standard one.
@@ -199,23 +196,4 @@ fn back_end(hub: &Hub) -> Result<(), Box<dyn Error>> {
     let result = hub.invoke_method(FILTER, MethodCall::new("limit").connect_timeout(PATIENCE))?;
     println!("cloud:  the filter answers {}: {}", result.status, result.payload);
     Ok(())
-}
-
-fn transport_from_arguments() -> Result<Protocol, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
-        (None, ..) => Ok(Protocol::Mqtt),
-        (Some("--transport"), Some(name), None) => Ok(name.parse()?),
-        _ => Err("the only option is `--transport NAME`".into()),
-    }
-}
-
-/// Adds the command that helps when the transport is not compiled in.
-fn with_command(error: &CreateError, protocol: Protocol) -> String {
-    match error {
-        CreateError::NotCompiledIn { .. } => {
-            format!("{error}; run\n  cargo run --features {protocol} --example module -- --transport {protocol}")
-        }
-        _ => error.to_string(),
-    }
 }

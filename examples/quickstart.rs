@@ -10,14 +10,14 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example tells its story on the terminal")]
 
+mod common;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use iothub_client::{
-    ConnectionState, CreateError, DeviceClient, Event, Feature, Message, Protocol, SendStatus, StatusChange, TwinUpdate,
-};
+use iothub_client::{ConnectionState, DeviceClient, Event, Feature, Message, SendStatus, StatusChange, TwinUpdate};
 use iothub_emulator::{C2dMessage, Emulator, Hub, MethodCall};
 use serde_json::{Value, json};
 
@@ -37,8 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let protocol = transport_from_arguments()?;
-    let provider = protocol.provider().map_err(|error| with_command(&error, protocol))?;
+    let (protocol, provider) = common::transport("quickstart")?;
 
     // A hub to talk to: the one that you name, or one of our own.
     let (connection_string, trusted_certs, emulator) = match std::env::var("IOTHUB_DEVICE_CONNECTION_STRING") {
@@ -46,11 +45,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         Err(_) => {
             let emulator = Emulator::start()?;
             let device = emulator.create_device(DEVICE)?;
-            let address = match protocol {
-                Protocol::MqttWs => emulator.https_address(),
-                Protocol::Amqp => emulator.amqp_address(),
-                _ => emulator.mqtt_address(),
-            };
+            let address = common::address(&emulator, protocol);
             println!("hub:    a local hub listens on {address}");
             // The port of a local hub is not the standard one; a gateway's name may carry it.
             let gateway = format!("{}:{}", emulator.host_name(), address.port());
@@ -186,24 +181,5 @@ fn in_words(change: &StatusChange) -> String {
         (ConnectionState::Closed, ..) => "closed".to_owned(),
         (state, Some(error), _) => format!("{state:?}: {error}"),
         (state, None, _) => format!("{state:?}"),
-    }
-}
-
-fn transport_from_arguments() -> Result<Protocol, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
-        (None, ..) => Ok(Protocol::Mqtt),
-        (Some("--transport"), Some(name), None) => Ok(name.parse()?),
-        _ => Err("the only option is `--transport NAME`".into()),
-    }
-}
-
-/// Adds the command that helps when the transport is not compiled in.
-fn with_command(error: &CreateError, protocol: Protocol) -> String {
-    match error {
-        CreateError::NotCompiledIn { .. } => {
-            format!("{error}; run\n  cargo run --features {protocol} --example quickstart -- --transport {protocol}")
-        }
-        _ => error.to_string(),
     }
 }
