@@ -41,13 +41,14 @@
 //! - [`StatusChange`] tells of the connection, [`ConnectionError`] why it failed, and [`RetryConfig`] when it is tried
 //!   again.
 //! - [`ModuleClient`] is the client of a module. On IoT Edge it is created from its environment, with `Https`.
-//! - `Mqtt` or `Amqp` is a transport; each one is a cargo feature. [`Protocol`] chooses one by name.
+//! - `Mqtt` and `Amqp` are transports, over TLS or a WebSocket; each one is a cargo feature. [`Protocol`] chooses one by name.
 //!
 //! # Cargo features
 //!
 //! - `mqtt` (default): MQTT 3.1.1 over TLS, port 8883: `Mqtt`.
 //! - `mqtt-ws`: the same over a WebSocket, port 443: `MqttWs`.
-//! - `amqp`: AMQP 1.0 over TLS, port 5671; many devices on one connection: `Amqp`. Not complete yet.
+//! - `amqp`: AMQP 1.0 over TLS, port 5671; many devices on one connection: `Amqp`.
+//! - `amqp-ws`: the same over a WebSocket, port 443: `AmqpWs`.
 //! - `https`: HTTPS beside the transport. Modules on IoT Edge need it, to be created from their environment and to call
 //!   methods.
 
@@ -59,6 +60,8 @@ pub use iothub_https::Https;
 pub use iothub_net::{Resolve, SystemPlatform};
 #[cfg(feature = "amqp")]
 pub use iothub_transport_amqp::Amqp;
+#[cfg(feature = "amqp-ws")]
+pub use iothub_transport_amqp::AmqpWs;
 #[cfg(feature = "mqtt")]
 pub use iothub_transport_mqtt::Mqtt;
 #[cfg(feature = "mqtt-ws")]

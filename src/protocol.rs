@@ -26,11 +26,14 @@ pub enum Protocol {
     /// AMQP 1.0 over TLS.
     #[doc(alias = "AMQP_Protocol")]
     Amqp,
+    /// AMQP 1.0 over a WebSocket over TLS.
+    #[doc(alias = "AMQP_Protocol_over_WebSocketsTls")]
+    AmqpWs,
 }
 
 impl Protocol {
     /// Every transport, in the order of their documentation.
-    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::MqttWs, Self::Amqp];
+    pub const ALL: &'static [Self] = &[Self::Mqtt, Self::MqttWs, Self::Amqp, Self::AmqpWs];
 
     /// The name, which is also the name of the cargo feature.
     pub fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Protocol {
             Self::Mqtt => "mqtt",
             Self::MqttWs => "mqtt-ws",
             Self::Amqp => "amqp",
+            Self::AmqpWs => "amqp-ws",
         }
     }
 
@@ -54,6 +58,8 @@ impl Protocol {
             Self::MqttWs => Ok(Box::new(iothub_transport_mqtt_ws::MqttWs::new())),
             #[cfg(feature = "amqp")]
             Self::Amqp => Ok(Box::new(iothub_transport_amqp::Amqp::new())),
+            #[cfg(feature = "amqp-ws")]
+            Self::AmqpWs => Ok(Box::new(iothub_transport_amqp::AmqpWs::new())),
             #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
             _ => Err(CreateError::NotCompiledIn { protocol: self.name() }),
         }
@@ -102,7 +108,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "carrier pigeon".parse::<Protocol>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no transport \"carrier pigeon\"; there is mqtt, mqtt-ws, amqp");
+        assert_eq!(
+            error.to_string(),
+            "there is no transport \"carrier pigeon\"; there is mqtt, mqtt-ws, amqp, amqp-ws"
+        );
     }
 
     #[cfg(not(feature = "mqtt-ws"))]

@@ -22,7 +22,7 @@ struct Bench {
 /// Where the hub serves a transport.
 fn address(hub: &Emulator, protocol: Protocol) -> SocketAddr {
     match protocol {
-        Protocol::MqttWs => hub.https_address(),
+        Protocol::AmqpWs | Protocol::MqttWs => hub.https_address(),
         Protocol::Amqp => hub.amqp_address(),
         _ => hub.mqtt_address(),
     }
@@ -109,7 +109,7 @@ fn messages_go_both_ways_through_a_proxy_that_wants_credentials() {
         assert!(request.authorised);
         let ProxyAnswer::Tunnel { from, .. } = request.answer else { panic!("{request:?}") };
         // Over AMQP, the hub's record of an identity does not say where it came from.
-        if protocol == Protocol::Amqp {
+        if matches!(protocol, Protocol::Amqp | Protocol::AmqpWs) {
             continue;
         }
         let came_from = bench.hub.activity(DEVICE).iter().find_map(|activity| match activity {

@@ -1,13 +1,14 @@
 //! AMQP 1.0 for `iothub-client`.
 //!
 //! [`Amqp`] is what applications name; [`AmqpTransport`] is the protocol below it, which runs over any
-//! [`Connect`](iothub_net::Connect): TLS over TCP, a WebSocket, memory in tests.
+//! [`Connect`](iothub_net::Connect): TLS over TCP, a WebSocket, memory in tests. The feature `ws` adds `AmqpWs`, which is
+//! [`Amqp`] over a WebSocket.
 //!
 //! Frames, sessions and links are `fe2o3-amqp`'s, in tasks of a current-thread runtime that the transport owns and that
 //! moves in `do_work` alone, over the library's own stream. No thread is started, no timer of the runtime decides
 //! anything, and no message is kept beyond its bytes on the way out. One concern a module:
 //!
-//! - `provider`, `options`: what can be set; `transport`, `member`: the engine's contract; `live`: one connection
+//! - `provider`, `ws`, `options`: what can be set; `transport`, `member`: the engine's contract; `live`: one connection
 //! - `io`, `opening`, `slices`: the stream and the runtime
 //! - `hub`, `cbs`, `device`: the tasks of a connection, of tokens, of one device's part
 //! - `telemetry`, `inbox`, `twin`, `methods`: its links
@@ -33,7 +34,11 @@ mod telemetry;
 mod time;
 mod transport;
 mod twin;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use options::SessionOptions;
 pub use provider::Amqp;
 pub use transport::AmqpTransport;
+#[cfg(feature = "ws")]
+pub use ws::AmqpWs;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
-use iothub_net::{Dial, Resolve, SystemPlatform};
+use iothub_net::{Connect, Connector, Dial, Resolve, SystemPlatform};
 
 use crate::options::SessionOptions;
 use crate::transport::AmqpTransport;
@@ -74,6 +74,20 @@ impl Amqp {
         self.dial.set_resolver(make);
         self
     }
+
+    /// A transport that is called `name` in errors and runs over what `wrap` makes of the TLS connection, given that and
+    /// the connect time-out.
+    pub(crate) fn transport_over(
+        &self,
+        name: &'static str,
+        endpoint: &Endpoint,
+        wrap: impl FnOnce(Connector, Duration) -> Result<Box<dyn Connect>, CreateError>,
+    ) -> Result<Box<dyn Transport>, CreateError> {
+        self.options.check()?;
+        let timeout = self.options.connect_timeout;
+        let connect = wrap(self.dial.connector(endpoint, timeout)?, timeout)?;
+        Ok(Box::new(AmqpTransport::new(name, connect, self.options.clone())?))
+    }
 }
 
 impl Default for Amqp {
@@ -84,9 +98,7 @@ impl Default for Amqp {
 
 impl Provider for Amqp {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
-        self.options.check()?;
-        let connector = self.dial.connector(endpoint, self.options.connect_timeout)?;
-        Ok(Box::new(AmqpTransport::new(NAME, Box::new(connector), self.options.clone())?))
+        self.transport_over(NAME, endpoint, |connector, _| Ok(Box::new(connector)))
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
