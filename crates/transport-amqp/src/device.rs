@@ -1,25 +1,20 @@
 //! One device's or module's part of the connection: its token, its session, its links.
 
-use fe2o3_amqp::link::CreditMode;
 use fe2o3_amqp::session::SessionHandle;
-use fe2o3_amqp::{Receiver, Sender};
-use fe2o3_amqp_types::definitions::{Fields, SenderSettleMode};
-use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, OpError, OpId, Secret, TransportEvent};
+use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Secret, TransportEvent};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::cbs::Put;
 use crate::hub::Request;
-use crate::inbox::{Inbox, Settle};
-use crate::methods::{Answer, Methods};
-use crate::names::{Names, guid};
+use crate::inbox::Settle;
+use crate::links::Part;
+use crate::methods::Answer;
+use crate::names::Names;
 use crate::outlet::{OfDevice, Outlet};
-use crate::reason::{self, Reason};
-use crate::telemetry::{self, Outgoing};
-use crate::twin::{Ask, Twin};
-
-/// How many replies and calls the hub may send ahead.
-const CREDIT: u32 = 200;
+use crate::reason::Reason;
+use crate::telemetry::Outgoing;
+use crate::twin::Ask;
 
 /// What is asked of a device's part; telemetry has a way of its own.
 pub(crate) enum Command {
@@ -59,28 +54,6 @@ impl From<Reason> for End {
     }
 }
 
-/// The links of a feature, as a task.
-struct Links<T> {
-    to: mpsc::UnboundedSender<T>,
-    task: AbortHandle,
-}
-
-struct Part {
-    names: Names,
-    outlet: Outlet,
-    session: SessionHandle<()>,
-    /// Ended only by a reason.
-    tasks: JoinSet<(Option<Feature>, Reason)>,
-    inbox: Option<Links<Settle>>,
-    methods: Option<Links<Answer>>,
-    twin: Option<Links<Ask>>,
-    changes: bool,
-    /// The features whose links the hub refused.
-    refused: Vec<Feature>,
-    /// Numbers deliveries, over all links of this part: far apart for each new link.
-    links: u64,
-}
-
 /// Runs a device's part until it ends, and tells its end.
 pub(crate) async fn run(device: Device) {
     let (outlet, connection) = (device.outlet.clone(), device.connection.clone());
@@ -115,23 +88,8 @@ async fn serve(device: Device) -> Result<(), End> {
     }
     let session = begin(&connection).await?;
     outlet.tell(OfDevice::Stage(ConnectStage::Open));
-    let mut part = Part {
-        names,
-        outlet: outlet.clone(),
-        session,
-        tasks: JoinSet::new(),
-        inbox: None,
-        methods: None,
-        twin: None,
-        changes: false,
-        refused: Vec::new(),
-        links: 0,
-    };
-    let sender = part.attach_events().await?;
-    part.tasks.spawn({
-        let outlet = outlet.clone();
-        async move { (None, telemetry::run(sender, messages, outlet).await) }
-    });
+    let mut part = Part::new(names, outlet.clone(), session);
+    part.attach_events(messages).await?;
     outlet.event(TransportEvent::Connected { session_present: false });
     part.reconcile(&wanted).await?;
     outlet.tell(OfDevice::Settled);
@@ -164,7 +122,10 @@ async fn serve(device: Device) -> Result<(), End> {
                     let (tokens, names) = (tokens.clone(), part.names.clone());
                     renewal = Some(tokio::spawn(async move { put(&tokens, &names, token).await }));
                 }
-                Some(Command::Leave) | None => return part.leave().await,
+                Some(Command::Leave) | None => {
+                    part.leave().await;
+                    return Ok(());
+                }
             },
         }
     }
@@ -186,230 +147,5 @@ async fn begin(connection: &mpsc::UnboundedSender<Request>) -> Result<SessionHan
     match answered.await {
         Ok(session) => Ok(session?),
         Err(_) => Err(End::WithConnection),
-    }
-}
-
-impl Part {
-    async fn attach_events(&mut self) -> Result<Sender, End> {
-        let (kind, address, fields) = ("events", self.names.events(), self.names.properties());
-        let mut sender = self.attach_sender(kind, address, fields, SenderSettleMode::Unsettled).await?;
-        // A hub may refuse a link by answering first and detaching then.
-        tokio::select! {
-            biased;
-            ended = sender.on_detach() => Err(Reason::from(ended).into()),
-            () = self.outlet.queue.pause() => Ok(sender),
-        }
-    }
-
-    async fn attach_sender(
-        &mut self,
-        kind: &str,
-        address: String,
-        properties: Fields,
-        mode: SenderSettleMode,
-    ) -> Result<Sender, Reason> {
-        let name = self.names.link(kind);
-        let sender = Sender::builder()
-            .source(name.clone())
-            .name(name)
-            .target(address)
-            .sender_settle_mode(mode)
-            .properties(properties)
-            .attach(&mut self.session)
-            .await?;
-        Ok(sender)
-    }
-
-    async fn attach_receiver(
-        &mut self,
-        kind: &str,
-        address: String,
-        properties: Fields,
-        mode: SenderSettleMode,
-        credit: CreditMode,
-    ) -> Result<Receiver, Reason> {
-        let name = self.names.link(kind);
-        let receiver = Receiver::builder()
-            .target(name.clone())
-            .name(name)
-            .source(address)
-            .sender_settle_mode(mode)
-            .properties(properties)
-            .credit_mode(credit)
-            .attach(&mut self.session)
-            .await?;
-        Ok(receiver)
-    }
-
-    /// Makes the links what is wanted. A link that the hub refuses is told and left out.
-    async fn reconcile(&mut self, wanted: &[Feature]) -> Result<(), End> {
-        self.refused.retain(|refused| wanted.contains(refused));
-        let inbox = if self.names.is_module { Feature::Inputs } else { Feature::CloudToDevice };
-        for feature in [inbox, Feature::Methods, Feature::Twin] {
-            let is_wanted =
-                wanted.contains(&feature) || (feature == Feature::Twin && wanted.contains(&Feature::DesiredProperties));
-            let is_there = match feature {
-                Feature::Methods => self.methods.is_some(),
-                Feature::Twin => self.twin.is_some(),
-                _ => self.inbox.is_some(),
-            };
-            if is_wanted && !is_there && !self.refused.contains(&feature) {
-                self.outlet.tell(OfDevice::Stage(ConnectStage::Subscribe));
-                let changes = wanted.contains(&Feature::DesiredProperties);
-                let attached = match feature {
-                    Feature::Methods => self.attach_methods().await,
-                    Feature::Twin => self.attach_twin(changes).await,
-                    other => self.attach_inbox(other).await,
-                };
-                match attached {
-                    Ok(()) => {}
-                    Err(Reason::Hub(error)) if reason::is_refusal(&error) => self.refuse(feature, &error),
-                    Err(reason) => return Err(reason.into()),
-                }
-            } else if !is_wanted && is_there {
-                self.detach(feature);
-            }
-        }
-        let changes = wanted.contains(&Feature::DesiredProperties);
-        if let Some(twin) = &self.twin
-            && changes != self.changes
-        {
-            if changes {
-                self.outlet.tell(OfDevice::Stage(ConnectStage::Subscribe));
-            }
-            let _ = twin.to.send(Ask::Changes(changes));
-        }
-        self.changes = changes && self.twin.is_some();
-        Ok(())
-    }
-
-    fn refuse(&mut self, feature: Feature, error: &fe2o3_amqp_types::definitions::Error) {
-        self.refused.push(feature);
-        self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail: reason::words(error) });
-    }
-
-    /// The number before the first delivery of a new link; no link has this many deliveries.
-    fn first_key(&mut self) -> u64 {
-        self.links += 1;
-        self.links << 40
-    }
-
-    async fn attach_inbox(&mut self, feature: Feature) -> Result<(), Reason> {
-        let (address, kind) = match feature {
-            Feature::Inputs => (self.names.events(), "inputs"),
-            _ => (self.names.cloud_to_device(), "devicebound"),
-        };
-        let fields = self.names.properties();
-        let receiver = self.attach_receiver(kind, address, fields, SenderSettleMode::Mixed, CreditMode::Manual).await?;
-        let (to, settlements) = mpsc::unbounded_channel();
-        let inbox = Inbox::new(receiver, self.outlet.clone(), self.outlet.run);
-        let first = self.first_key();
-        let task = self.tasks.spawn(async move { (Some(feature), inbox.run(settlements, first).await) });
-        self.inbox = Some(Links { to, task });
-        Ok(())
-    }
-
-    async fn attach_methods(&mut self) -> Result<(), Reason> {
-        let fields = self.names.paired_properties(&format!("methods:{}", guid()));
-        let (address, mode) = (self.names.methods(), SenderSettleMode::Settled);
-        let answers = self.attach_sender("method-answers", address.clone(), fields.clone(), mode.clone()).await?;
-        let calls = self.attach_receiver("method-calls", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let (to, answered) = mpsc::unbounded_channel();
-        let methods = Methods::new(calls, answers, self.outlet.clone(), self.outlet.run);
-        let first = self.first_key();
-        let task = self.tasks.spawn(async move { (Some(Feature::Methods), methods.run(answered, first).await) });
-        self.methods = Some(Links { to, task });
-        Ok(())
-    }
-
-    async fn attach_twin(&mut self, changes: bool) -> Result<(), Reason> {
-        let fields = self.names.paired_properties(&format!("twin:{}", guid()));
-        let (address, mode) = (self.names.twin(), SenderSettleMode::Settled);
-        let requests = self.attach_sender("twin-requests", address.clone(), fields.clone(), mode.clone()).await?;
-        let replies = self.attach_receiver("twin-replies", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let mut twin = Twin::new(requests, replies, self.outlet.clone());
-        if changes {
-            twin = twin.subscribed().await?;
-            self.changes = true;
-        }
-        let (to, asked) = mpsc::unbounded_channel();
-        let task = self.tasks.spawn(async move { (Some(Feature::Twin), twin.run(asked).await) });
-        self.twin = Some(Links { to, task });
-        Ok(())
-    }
-
-    /// Lets the links of a feature go; the hub has back what was undecided.
-    fn detach(&mut self, feature: Feature) {
-        let task = match feature {
-            Feature::Methods => self.methods.take().map(|links| links.task),
-            Feature::Twin => self.twin.take().map(|links| links.task),
-            _ => self.inbox.take().map(|links| links.task),
-        };
-        if let Some(task) = task {
-            task.abort();
-        }
-    }
-
-    /// A task has ended: with its links, or because it was let go.
-    fn ended(&mut self, ended: Result<(Option<Feature>, Reason), tokio::task::JoinError>) -> Result<(), End> {
-        match ended {
-            Ok((Some(feature), Reason::Hub(error))) if reason::is_refusal(&error) => {
-                self.detach(feature);
-                self.refuse(feature, &error);
-                Ok(())
-            }
-            Ok((_, reason)) => Err(reason.into()),
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn settle(&self, settle: Settle) {
-        let id = settle.id;
-        let sent = self.inbox.as_ref().map(|links| links.to.send(settle).is_ok());
-        if sent != Some(true) {
-            self.outlet.done(id, Err(OpError::Stale));
-        }
-    }
-
-    fn answer(&self, answer: Answer) {
-        let id = answer.id;
-        let sent = self.methods.as_ref().map(|links| links.to.send(answer).is_ok());
-        if sent != Some(true) {
-            self.outlet.done(id, Err(OpError::Stale));
-        }
-    }
-
-    fn ask(&self, ask: Ask) {
-        let id = match &ask {
-            Ask::Get(id) | Ask::Report(id, _) => Some(*id),
-            Ask::Changes(_) | Ask::Forget(_) => None,
-        };
-        let sent = self.twin.as_ref().map(|links| links.to.send(ask).is_ok());
-        if let (Some(id), false) = (id, sent == Some(true)) {
-            self.without_twin(id);
-        }
-    }
-
-    fn without_twin(&self, id: OpId) {
-        self.outlet.done(id, Err(OpError::Rejected("there are no twin links".to_owned())));
-    }
-
-    /// Hands the hub what was decided and answered, and ends the session.
-    async fn leave(mut self) -> Result<(), End> {
-        // Their channels close, and they end when they have handed on what was in them. Telemetry and twin requests that
-        // have no outcome are lost, as the engine knows.
-        let (inbox, methods) = (self.inbox.take(), self.methods.take());
-        let mut handing_on = usize::from(inbox.is_some()) + usize::from(methods.is_some());
-        drop((inbox, methods));
-        while handing_on > 0 {
-            match self.tasks.join_next().await {
-                Some(Ok((Some(Feature::CloudToDevice | Feature::Inputs | Feature::Methods), _))) => handing_on -= 1,
-                Some(_) => {}
-                None => break,
-            }
-        }
-        self.tasks.shutdown().await;
-        let _ = self.session.end().await;
-        Ok(())
     }
 }

@@ -8,19 +8,25 @@
 //! moves in `do_work` alone, over the library's own stream. No thread is started, no timer of the runtime decides
 //! anything, and no message is kept beyond its bytes on the way out. One concern a module:
 //!
-//! - `provider`, `ws`, `options`: what can be set; `transport`, `member`: the engine's contract; `live`: one connection
+//! - `provider`, `ws`, `options`: what can be set; `transport`: the engine's contract
+//! - `members`, `member`, `submission`: who is registered, where each is, and what is under way for it
+//! - `connection`, `life`, `live`: the one connection, whom its end ends, and its traffic
 //! - `io`, `opening`, `slices`: the stream and the runtime
-//! - `hub`, `cbs`, `device`: the tasks of a connection, of tokens, of one device's part
+//! - `hub`, `cbs`, `device`, `links`: the tasks of a connection, of tokens, of one device's part and what it attaches
 //! - `telemetry`, `inbox`, `twin`, `methods`: its links
 //! - `message`, `time`, `names`, `reason`, `outlet`: what is said
 
 mod cbs;
+mod connection;
 mod device;
 mod hub;
 mod inbox;
 mod io;
+mod life;
+mod links;
 mod live;
 mod member;
+mod members;
 mod message;
 mod methods;
 mod names;
@@ -30,6 +36,7 @@ mod outlet;
 mod provider;
 mod reason;
 mod slices;
+mod submission;
 mod telemetry;
 mod time;
 mod transport;

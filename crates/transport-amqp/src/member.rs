@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use iothub_core::{ConnectStage, Feature, OpId, Secret, TransportEvent};
 use tokio::sync::mpsc;
@@ -11,6 +11,9 @@ use tokio::task::AbortHandle;
 use crate::device::Command;
 use crate::names::Names;
 use crate::telemetry::Outgoing;
+
+/// How long a member's part may take to end in order.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a member is.
 pub(crate) enum State {
@@ -50,6 +53,14 @@ impl Drop for Running {
     }
 }
 
+/// How far a goodbye has come.
+pub(crate) enum Goodbye {
+    /// It is under way, or was before.
+    UnderWay,
+    /// There was a part, but nothing to take leave of.
+    Nothing,
+}
+
 pub(crate) struct Member {
     pub(crate) names: Names,
     pub(crate) waker: Waker,
@@ -79,12 +90,82 @@ impl Member {
         }
     }
 
+    /// Waits for the connection.
+    pub(crate) fn connect(&mut self, token: Option<&str>) {
+        self.run = self.run.wrapping_add(1);
+        self.state = State::Waiting { token: token.map(Secret::new) };
+    }
+
     /// Its part, if operations are taken.
     pub(crate) fn online(&self) -> Option<&Running> {
         match &self.state {
             State::Running(part) if part.is_online => Some(part),
             _ => None,
         }
+    }
+
+    /// Tells its part what to do; `false` if there is none that takes operations.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        self.online().is_some_and(|part| part.commands.send(command).is_ok())
+    }
+
+    /// What it wants to receive, from now on and on every connection.
+    pub(crate) fn subscribe(&mut self, wanted: &[Feature]) {
+        self.wanted = wanted.to_vec();
+        if let State::Running(part) = &self.state {
+            // A part that is gone says so by itself.
+            let _ = part.commands.send(Command::Subscribe(wanted.to_vec()));
+        }
+    }
+
+    /// Takes leave, as far as there is something to take leave of.
+    pub(crate) fn leave(&mut self, now: Instant) -> Goodbye {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle | State::Waiting { .. } => self.ends(TransportEvent::Disconnected),
+            State::Running(part) if part.is_online && part.commands.send(Command::Leave).is_ok() => {
+                self.state = State::Leaving { part, until: now + LEAVE_TIMEOUT };
+            }
+            // Before it is online there is nothing to take leave of.
+            State::Running(_) => return Goodbye::Nothing,
+            leaving @ (State::Leaving { .. } | State::Closing) => self.state = leaving,
+        }
+        Goodbye::UnderWay
+    }
+
+    /// Its part waits for this answer of the hub, and until then; or for none.
+    pub(crate) fn awaits(&mut self, what: Option<(Instant, ConnectStage)>) {
+        if let State::Running(part) = &mut self.state {
+            part.awaits = what;
+        }
+    }
+
+    /// When the hub must have answered.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match &self.state {
+            State::Running(part) => part.awaits.map(|(until, _)| until),
+            State::Leaving { until, .. } => Some(*until),
+            State::Idle | State::Waiting { .. } | State::Closing => None,
+        }
+    }
+
+    /// Takes what its part tells, unless it is about something that was given up.
+    pub(crate) fn hear(&mut self, event: TransportEvent) {
+        let State::Running(part) = &mut self.state else {
+            // On the way out only outcomes matter.
+            if let TransportEvent::Done { id, .. } = &event
+                && matches!(self.state, State::Leaving { .. })
+                && self.is_over(*id)
+            {
+                self.tell(event);
+            }
+            return;
+        };
+        match &event {
+            TransportEvent::Connected { .. } => part.is_online = true,
+            TransportEvent::Done { id, .. } if !self.is_over(*id) => return,
+            _ => {}
+        }
+        self.tell(event);
     }
 
     /// The connection's loss, or its part's: what was submitted is lost.
@@ -102,7 +183,7 @@ impl Member {
     }
 
     /// Keeps an event for it.
-    pub(crate) fn tell(&mut self, event: TransportEvent) {
+    fn tell(&mut self, event: TransportEvent) {
         self.events.push_back(event);
         self.waker.wake_by_ref();
     }
