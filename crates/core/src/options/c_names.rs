@@ -37,11 +37,19 @@ pub const C_OPTIONS: &[(&str, OptionVerdict)] = &[
         Mapped("always on: properties are escaped and unescaped on every transport that needs it"),
     ),
     ("rawlogtrace", Refused("what goes over the wire holds tokens and payloads, and neither is ever logged")),
-    ("cbs_request_timeout", Refused(NO_AMQP)),
+    (
+        "cbs_request_timeout",
+        Mapped(
+            "`connect_timeout`, which covers each answer of the hub on the way to a connection, that to a token too",
+        ),
+    ),
     ("event_send_timeout_secs", Mapped("`messageTimeout`, which covers a message from `send_event` to its outcome")),
-    ("svc2cl_keep_alive_timeout_secs", Refused(NO_AMQP)),
-    ("c2d_keep_alive_freq_secs", Refused(NO_AMQP)),
-    ("cl2svc_keep_alive_send_ratio", Refused(NO_AMQP)),
+    ("svc2cl_keep_alive_timeout_secs", Mapped(HUB_SILENCE)),
+    ("c2d_keep_alive_freq_secs", Mapped(HUB_SILENCE)),
+    (
+        "cl2svc_keep_alive_send_ratio",
+        Mapped("always half: an idle client speaks at half of the time that the hub waits, as is C's default"),
+    ),
     ("Batching", Refused(NO_HTTP)),
     ("MinimumPollingTime", Refused(NO_HTTP)),
     ("timeout", Refused(NO_HTTP)),
@@ -79,7 +87,7 @@ pub const C_OPTIONS: &[(&str, OptionVerdict)] = &[
     ("ADDRESS_TYPE", Refused("the hub is reached by TCP; there is no other address")),
 ];
 
-const NO_AMQP: &str = "it belongs to AMQP, which this version does not have";
+const HUB_SILENCE: &str = "`keepalive`, which over AMQP is the time that the hub may be silent";
 const NO_HTTP: &str = "it belongs to HTTP, which this version does not have";
 const NO_CURL: &str = "there is no libcurl here that it could be handed to";
 const NO_UPLOAD: &str = "there are no uploads to blob storage yet";

@@ -43,15 +43,16 @@ pub enum ClientOption {
 ///
 /// | Option | C name | Range | Default | Takes effect | Transports |
 /// |---|---|---|---|---|---|
-/// | `KeepAlive` | `keepalive` (s) | 1 s to 1177 s, whole | 240 s | at the next connection | MQTT |
-/// | `ConnectTimeout` | `connect_timeout` (s) | 100 ms to 10 min | 30 s | at the next connection | MQTT |
-/// | `TcpKeepAlive` | `tcp_keepalive` (0 or 1) | | the system's | at the next connection | MQTT |
-/// | `TcpKeepAliveTime` | `tcp_keepalive_time` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
-/// | `TcpKeepAliveInterval` | `tcp_keepalive_interval` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT |
+/// | `KeepAlive` | `keepalive` (s) | 1 s (AMQP: 5 s) to 1177 s, whole | 240 s | at the next connection | MQTT, AMQP |
+/// | `ConnectTimeout` | `connect_timeout` (s) | 100 ms to 10 min | 30 s | at the next connection | MQTT, AMQP |
+/// | `TcpKeepAlive` | `tcp_keepalive` (0 or 1) | | the system's | at the next connection | MQTT, AMQP |
+/// | `TcpKeepAliveTime` | `tcp_keepalive_time` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT, AMQP |
+/// | `TcpKeepAliveInterval` | `tcp_keepalive_interval` (s) | 1 s to 32767 s, whole | the system's | at the next connection | MQTT, AMQP |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportOption {
-    /// How long a connection may be idle before the client asks whether the hub is still there.
+    /// How long a connection may be idle before the client asks whether the hub is still there; over AMQP, how long the
+    /// hub may be silent.
     KeepAlive(Duration),
     /// How long each stage of connecting may take.
     ConnectTimeout(Duration),
