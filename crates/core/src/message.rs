@@ -275,6 +275,11 @@ impl Message {
         Some(self.system.remove(at).1)
     }
 
+    /// Takes away what only the hub sets, so that a received message can be sent on.
+    pub(crate) fn forget_how_it_came(&mut self) {
+        self.system.retain(|(property, _)| property.is_settable());
+    }
+
     /// Adds what a transport received, as [`put_property`](Self::put_property).
     pub fn put_system(&mut self, property: SystemProperty, value: String) {
         match self.system.binary_search_by_key(&property, |(p, _)| *p) {

@@ -16,7 +16,7 @@ impl<K> Outbox<K> {
     /// Queues a message for the hub. Its outcome is counted in [`stats`](Self::stats) and told to nobody.
     ///
     /// The message is sent in `do_work`, in order, and again after a lost connection until the hub has confirmed it, so it
-    /// arrives at least once.
+    /// arrives at least once. A received message can be sent on: what only the hub sets, such as its sender, stays behind.
     ///
     /// # Errors
     ///
@@ -79,7 +79,9 @@ impl<K> Outbox<K> {
         self.sampling.advance();
         let id = self.fresh_id();
         let expires = self.message_timeout.and_then(|timeout| lane::expiry(self.platform.now().mono, timeout));
-        self.telemetry.push(id, sampled.unwrap_or(message), confirm, expires);
+        let mut message = sampled.unwrap_or(message);
+        message.forget_how_it_came();
+        self.telemetry.push(id, message, confirm, expires);
         self.stats.accepted += 1;
         Ok(id)
     }

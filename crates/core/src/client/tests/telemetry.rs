@@ -260,6 +260,27 @@ fn the_seed_a_failed_confirmation_hands_the_message_back_and_its_callback_sends_
 }
 
 #[test]
+fn a_received_message_is_sent_on_without_what_only_the_hub_sets() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    let mut message = Message::new("on").with_message_id("1").unwrap().with_property("room", "kitchen").unwrap();
+    let received = [SystemProperty::UserId, SystemProperty::To, SystemProperty::ExpiryTime, SystemProperty::Ack];
+    for property in received.into_iter().chain([SystemProperty::ConnectionDeviceId]) {
+        message.put_system(property, "of the hub".to_owned());
+    }
+    client.send_event_tracked(message).unwrap();
+    // What is handed back is what would have been sent.
+    client.close(Duration::ZERO);
+    let sent = std::iter::from_fn(|| client.next_event()).find_map(|event| match event {
+        Event::Confirmation { outcome: Err(undelivered), .. } => Some(undelivered.message),
+        _ => None,
+    });
+    let sent = sent.unwrap();
+    assert_eq!(sent.system_properties().collect::<Vec<_>>(), [(SystemProperty::MessageId, "1")]);
+    assert_eq!(sent.property("room"), Some("kitchen"));
+}
+
+#[test]
 fn what_the_transport_refuses_at_submission_fails_alone() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
