@@ -10,7 +10,7 @@ use crate::incoming::IncomingMessage;
 use crate::message::{Message, MessageError};
 use crate::method::MethodRequest;
 use crate::status::StatusChange;
-use crate::transport::{Disposition, Feature, OpId, Unsupported};
+use crate::transport::{Disposition, Feature, OpError, OpId, Unsupported};
 use crate::twin::{PatchError, Reported, Twin, TwinError, TwinUpdate};
 
 /// Something that happened and that no callback was set for.
@@ -205,6 +205,20 @@ pub enum UndeliveredReason {
     #[doc(alias = "IOTHUB_CLIENT_CONFIRMATION_ERROR")]
     #[error("{0}")]
     Rejected(String),
+    /// The hub did not take it now, and may take the same message later: it throttles, a quota is used up, or it has trouble
+    /// of its own. Send it again after a while. Over AMQP; over MQTT a hub that throttles drops the connection, and the
+    /// client sends the message again by itself.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl From<OpError> for UndeliveredReason {
+    fn from(error: OpError) -> Self {
+        match error {
+            OpError::NotNow(_) => Self::NotNow(error.to_string()),
+            _ => Self::Rejected(error.to_string()),
+        }
+    }
 }
 
 /// The most notices (answers that came too late, refused subscriptions, an expiring token) kept unread; older ones go,

@@ -223,6 +223,10 @@ pub enum OpError {
     /// The hub refused it, and would refuse it again.
     #[error("the hub refused it: {0}")]
     Rejected(String),
+    /// The hub did not take it now, and may take the same later: it throttles, a quota is used up, or it has trouble of its
+    /// own.
+    #[error("the hub does not take it now: {0}")]
+    NotNow(String),
     /// The hub refused the batch that it was sent in. The engine sends each message of the batch again, alone, so that
     /// the one that is at fault fails by itself.
     #[error("the hub refused the batch that this was sent in: {0}")]

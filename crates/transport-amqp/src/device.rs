@@ -11,9 +11,9 @@ use crate::inbox::Settle;
 use crate::links::Part;
 use crate::methods::Answer;
 use crate::names::Names;
+use crate::outbox::Line;
 use crate::outlet::{OfDevice, Outlet};
 use crate::reason::Reason;
-use crate::telemetry::Outgoing;
 use crate::twin::Ask;
 
 /// What is asked of a device's part; telemetry has a way of its own.
@@ -37,7 +37,9 @@ pub(crate) struct Device {
     pub(crate) connection: mpsc::UnboundedSender<Request>,
     pub(crate) tokens: mpsc::UnboundedSender<Put>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
-    pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
+    pub(crate) messages: Line,
+    /// Whether messages that wait together are sent together.
+    pub(crate) batching: bool,
 }
 
 /// Why a device's part is over.
@@ -80,7 +82,7 @@ pub(crate) async fn run(device: Device) {
 }
 
 async fn serve(device: Device) -> Result<(), End> {
-    let Device { names, token, wanted, outlet, connection, tokens, mut commands, messages } = device;
+    let Device { names, token, wanted, outlet, connection, tokens, mut commands, messages, batching } = device;
     outlet.tell(OfDevice::Stage(ConnectStage::Open));
     if let Some(token) = token {
         put(&tokens, &names, token).await?;
@@ -89,7 +91,7 @@ async fn serve(device: Device) -> Result<(), End> {
     let session = begin(&connection).await?;
     outlet.tell(OfDevice::Stage(ConnectStage::Open));
     let mut part = Part::new(names, outlet.clone(), session);
-    part.attach_events(messages).await?;
+    part.attach_events(messages, batching).await?;
     outlet.event(TransportEvent::Connected { session_present: false });
     part.reconcile(&wanted).await?;
     outlet.tell(OfDevice::Settled);

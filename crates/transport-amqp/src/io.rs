@@ -78,6 +78,11 @@ impl Io {
         }
     }
 
+    /// Whether something waits to leave.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.lock().stream.wants_write()
+    }
+
     /// How much has come and gone so far.
     pub(crate) fn moved(&self) -> (u64, u64) {
         let state = self.lock();

@@ -13,12 +13,13 @@
 //! - `connection`, `life`, `live`: the one connection, whom its end ends, and its traffic
 //! - `io`, `opening`, `slices`: the stream and the runtime
 //! - `hub`, `cbs`, `device`, `links`: the tasks of a connection, of tokens, of one device's part and what it attaches
-//! - `telemetry`, `inbox`, `twin`, `methods`: its links
-//! - `message`, `time`, `names`, `reason`, `outlet`: what is said
+//! - `telemetry`, `inbox`, `twin`, `methods`: its links; `outbox`: what is under way to the first
+//! - `message`, `encode`, `time`, `names`, `reason`, `outlet`: what is said
 
 mod cbs;
 mod connection;
 mod device;
+mod encode;
 mod hub;
 mod inbox;
 mod io;
@@ -32,6 +33,7 @@ mod methods;
 mod names;
 mod opening;
 mod options;
+mod outbox;
 mod outlet;
 mod provider;
 mod reason;

@@ -2,7 +2,8 @@
 
 use iothub_core::{ConnectionError, ConnectionErrorKind, Now, Slot, TransportEvent};
 
-use crate::member::State;
+use crate::member::{Late, State};
+use crate::outbox::{ACKNOWLEDGEMENT_TIMEOUT, Clock};
 use crate::outlet::{OfDevice, Seen};
 use crate::transport::AmqpTransport;
 
@@ -30,6 +31,9 @@ impl AmqpTransport {
             OfDevice::Left => self.left(slot, now),
             OfDevice::Down(_) if matches!(member.state, State::Leaving { .. }) => self.left(slot, now),
             OfDevice::Down(kind) => self.down(slot, kind),
+            OfDevice::Sent { messages, result } => {
+                self.members.change(slot, |member| member.sent(&messages, &result, now));
+            }
             OfDevice::Event(event) => drop(self.members.change(slot, |member| member.hear(event))),
             OfDevice::Stage(stage) => {
                 let until = now.mono + self.options.connect_timeout;
@@ -77,16 +81,18 @@ impl AmqpTransport {
 
     /// Members whose hub does not answer, and those that take too long to leave.
     pub(crate) fn expire(&mut self, now: Now) {
+        let is_all_said = self.connection.live().is_some_and(|live| live.is_all_said());
+        let clock = Clock { now: now.mono, last_slice: self.last_slice, is_all_said };
         while let Some(slot) = self.members.late(now.mono) {
-            let stage = self.members.get(slot).and_then(|member| match &member.state {
-                State::Running(part) => part.awaits.map(|(_, stage)| stage),
-                _ => None,
-            });
-            match stage {
-                Some(stage) => {
+            match self.members.change(slot, |member| member.late(&clock)) {
+                Some(Late::Stage(stage)) => {
                     self.down(slot, ConnectionErrorKind::TimedOut { stage, after: self.options.connect_timeout });
                 }
-                None => self.left(slot, now),
+                Some(Late::Acknowledgement) => {
+                    self.down(slot, ConnectionErrorKind::NoAcknowledgement { after: ACKNOWLEDGEMENT_TIMEOUT });
+                }
+                Some(Late::Goodbye) => self.left(slot, now),
+                Some(Late::Nothing) | None => {}
             }
         }
         self.close_if_unused(now);

@@ -11,9 +11,10 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use crate::inbox::{Inbox, Settle};
 use crate::methods::{Answer, Methods};
 use crate::names::{Names, guid};
+use crate::outbox::Line;
 use crate::outlet::{OfDevice, Outlet};
 use crate::reason::{self, Reason};
-use crate::telemetry::{self, Outgoing};
+use crate::telemetry;
 use crate::twin::{Ask, Twin};
 
 /// How many replies and calls the hub may send ahead.
@@ -58,7 +59,7 @@ impl Part {
     }
 
     /// Attaches the link of telemetry, and serves it.
-    pub(crate) async fn attach_events(&mut self, messages: mpsc::UnboundedReceiver<Outgoing>) -> Result<(), Reason> {
+    pub(crate) async fn attach_events(&mut self, messages: Line, batching: bool) -> Result<(), Reason> {
         let (kind, address, fields) = ("events", self.names.events(), self.names.properties());
         let mut sender = self.attach_sender(kind, address, fields, SenderSettleMode::Unsettled).await?;
         // A hub may refuse a link by answering first and detaching then.
@@ -68,7 +69,7 @@ impl Part {
             () = self.outlet.queue.pause() => {}
         }
         let outlet = self.outlet.clone();
-        self.tasks.spawn(async move { (None, telemetry::run(sender, messages, outlet).await) });
+        self.tasks.spawn(async move { (None, telemetry::run(sender, messages, outlet, batching).await) });
         Ok(())
     }
 

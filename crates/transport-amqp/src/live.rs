@@ -36,6 +36,7 @@ pub(crate) struct Live {
     phase: Phase,
     keep_alive: Duration,
     connect_timeout: Duration,
+    batching: bool,
     /// What had come and gone at the last look.
     moved: (u64, u64),
     last_sent: Instant,
@@ -69,6 +70,7 @@ impl Live {
             phase: Phase::Opening { until: now.mono + options.connect_timeout },
             keep_alive: options.keep_alive,
             connect_timeout: options.connect_timeout,
+            batching: options.batching,
             moved: (0, 0),
             last_sent: now.mono,
             last_slice: now.mono,
@@ -90,7 +92,6 @@ impl Live {
         let State::Waiting { token } = &mut member.state else { return };
         let token = token.take();
         let (to_commands, commands) = mpsc::unbounded_channel();
-        let (to_messages, messages) = mpsc::unbounded_channel();
         let device = Device {
             names: member.names.clone(),
             token,
@@ -99,12 +100,12 @@ impl Live {
             connection: self.requests.clone(),
             tokens: self.tokens.clone(),
             commands,
-            messages,
+            messages: member.telemetry.begin(),
+            batching: self.batching,
         };
         let task = self.slices.spawn(device::run(device));
         member.state = State::Running(Running {
             commands: to_commands,
-            messages: to_messages,
             task,
             is_online: false,
             awaits: Some((now.mono + self.connect_timeout, ConnectStage::Open)),
@@ -153,6 +154,11 @@ impl Live {
             self.last_sent = now.mono;
             self.moved = self.io.moved();
         }
+    }
+
+    /// Whether nothing waits to leave, and all that has come is taken in.
+    pub(crate) fn is_all_said(&self) -> bool {
+        !self.has_more && !self.io.wants_write()
     }
 
     /// What the tasks have seen, or that they are late.

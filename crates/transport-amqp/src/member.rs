@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use iothub_core::{ConnectStage, Feature, OpId, Secret, TransportEvent};
+use iothub_core::{ConnectStage, Feature, Now, OpError, OpId, Reply, Secret, TransportEvent};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::device::Command;
 use crate::names::Names;
-use crate::telemetry::Outgoing;
+use crate::outbox::{Clock, Outbox};
 
 /// How long a member's part may take to end in order.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,7 +36,6 @@ pub(crate) enum State {
 /// A member's tasks, as they are spoken to.
 pub(crate) struct Running {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) messages: mpsc::UnboundedSender<Outgoing>,
     pub(crate) task: Option<AbortHandle>,
     /// Whether operations are taken.
     pub(crate) is_online: bool,
@@ -51,6 +50,18 @@ impl Drop for Running {
             task.abort();
         }
     }
+}
+
+/// What is late.
+pub(crate) enum Late {
+    /// The hub's answer at this stage.
+    Stage(ConnectStage),
+    /// The outcome of a message.
+    Acknowledgement,
+    /// The end of a part.
+    Goodbye,
+    /// It turns out that nothing is.
+    Nothing,
 }
 
 /// How far a goodbye has come.
@@ -68,7 +79,7 @@ pub(crate) struct Member {
     /// Counts its parts of connections; the generation of what it receives.
     pub(crate) run: u32,
     pub(crate) state: State,
-    pub(crate) telemetry: BTreeSet<OpId>,
+    pub(crate) telemetry: Outbox,
     pub(crate) twin: BTreeSet<OpId>,
     /// Settlements and answers to methods.
     pub(crate) answers: BTreeSet<OpId>,
@@ -83,7 +94,7 @@ impl Member {
             wanted: Vec::new(),
             run: 0,
             state: State::Idle,
-            telemetry: BTreeSet::new(),
+            telemetry: Outbox::default(),
             twin: BTreeSet::new(),
             answers: BTreeSet::new(),
             events: VecDeque::new(),
@@ -142,9 +153,19 @@ impl Member {
     /// When the hub must have answered.
     pub(crate) fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Running(part) => part.awaits.map(|(until, _)| until),
+            State::Running(part) => part.awaits.map(|(until, _)| until).into_iter().chain(self.telemetry.due()).min(),
             State::Leaving { until, .. } => Some(*until),
             State::Idle | State::Waiting { .. } | State::Closing => None,
+        }
+    }
+
+    /// What is late, now that something is [`due`](Self::due).
+    pub(crate) fn late(&mut self, clock: &Clock) -> Late {
+        match &self.state {
+            State::Running(Running { awaits: Some((until, stage)), .. }) if *until <= clock.now => Late::Stage(*stage),
+            State::Running(_) if self.telemetry.is_late(clock) => Late::Acknowledgement,
+            State::Leaving { .. } => Late::Goodbye,
+            _ => Late::Nothing,
         }
     }
 
@@ -179,7 +200,19 @@ impl Member {
 
     /// An operation has its outcome, or is given up; `false` if it was over already.
     pub(crate) fn is_over(&mut self, id: OpId) -> bool {
-        self.telemetry.remove(&id) || self.twin.remove(&id) || self.answers.remove(&id)
+        self.twin.remove(&id) || self.answers.remove(&id)
+    }
+
+    /// The messages of a transfer have their outcome.
+    pub(crate) fn sent(&mut self, messages: &[OpId], result: &Result<Reply, OpError>, now: Now) {
+        for id in messages {
+            if self.telemetry.settle(*id, now.mono) {
+                if let Err(OpError::BatchRejected(_)) = result {
+                    self.telemetry.send_alone(*id);
+                }
+                self.tell(TransportEvent::Done { id: *id, result: result.clone() });
+            }
+        }
     }
 
     /// Keeps an event for it.

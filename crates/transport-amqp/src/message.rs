@@ -2,15 +2,19 @@
 
 use bytes::Bytes;
 use fe2o3_amqp_types::messaging::annotations::OwnedKey;
-use fe2o3_amqp_types::messaging::{
-    ApplicationProperties, Body, Data, Message as Wire, MessageAnnotations, MessageId, Properties,
-};
+use fe2o3_amqp_types::messaging::message::DecodeIntoMessage;
+use fe2o3_amqp_types::messaging::{Body, Data, Message as Wire, MessageId};
 use fe2o3_amqp_types::primitives::SimpleValue;
 use iothub_core::{Message, SystemProperty};
 use serde_amqp::Value;
 use serde_amqp::primitives::{Binary, Symbol, Uuid};
+use serde_amqp::read::SliceReader;
 
+use crate::encode::{Encoder, Properties};
 use crate::time;
+
+/// What a message has beside its own text, mostly.
+const ROOM_FOR_NAMES: usize = 100;
 
 /// A message as it comes from the hub.
 pub(crate) type Received = Wire<Body<Value>>;
@@ -51,53 +55,41 @@ pub(crate) fn without_place(message: &Message) -> Option<SystemProperty> {
     message.system_properties().map(|(property, _)| property).find(|property| place(*property).is_none())
 }
 
-/// A message from device to cloud.
-pub(crate) fn telemetry(message: &Message) -> Wire<Data> {
-    let mut properties = Properties::default();
-    let mut application = ApplicationProperties::default();
-    let mut annotations = MessageAnnotations::default();
-    for (name, value) in message.properties() {
-        application.0.insert(name.to_owned(), SimpleValue::String(value.to_owned()));
-    }
-    for (property, value) in message.system_properties() {
-        match place(property) {
-            Some(Place::Properties) => put_property(&mut properties, property, value),
-            Some(Place::Application(name)) => {
-                application.0.insert(name.to_owned(), SimpleValue::String(value.to_owned()));
-            }
-            Some(Place::Annotation(name)) => {
-                let value = match property {
-                    SystemProperty::DiagnosticTime => format!("{TRACE_BEGAN}{value}"),
-                    _ => value.to_owned(),
-                };
-                annotations.0.insert(OwnedKey::Symbol(Symbol::from(name)), Value::String(value));
-            }
-            None => {}
+/// A message from device to cloud, encoded, with each property in its place.
+pub(crate) fn telemetry(message: &Message) -> Vec<u8> {
+    let mut encoder = Encoder::new(message.size() + ROOM_FOR_NAMES);
+    encoder.annotations(message.system_properties().filter_map(|(property, value)| match place(property)? {
+        Place::Annotation(name) if property == SystemProperty::DiagnosticTime => {
+            Some((name, format!("{TRACE_BEGAN}{value}").into()))
         }
-    }
-    Wire {
-        header: None,
-        delivery_annotations: None,
-        message_annotations: (!annotations.0.is_empty()).then_some(annotations),
-        properties: (properties != Properties::default()).then_some(properties),
-        application_properties: (!application.0.is_empty()).then_some(application),
-        body: data(message.payload()),
-        footer: None,
-    }
+        Place::Annotation(name) => Some((name, value.into())),
+        _ => None,
+    }));
+    let of = |property| message.system(property);
+    encoder.properties(&Properties {
+        message_id: of(SystemProperty::MessageId),
+        user_id: of(SystemProperty::UserId).map(str::as_bytes),
+        to: of(SystemProperty::To),
+        correlation_id: of(SystemProperty::CorrelationId),
+        content_type: of(SystemProperty::ContentType),
+        content_encoding: of(SystemProperty::ContentEncoding),
+        expiry: of(SystemProperty::ExpiryTime).and_then(time::read).map(|time| time.milliseconds()),
+    });
+    let system = || {
+        message.system_properties().filter_map(|(property, value)| match place(property)? {
+            Place::Application(name) => Some((name, value)),
+            _ => None,
+        })
+    };
+    // A name stands once in a map; the hub's own meaning of it goes before the application's.
+    let own = message.properties().filter(|(name, _)| system().all(|(taken, _)| taken != *name));
+    encoder.application(own.chain(system()).map(|(name, value)| (name, value.into())));
+    encoder.data(message.payload())
 }
 
-fn put_property(properties: &mut Properties, property: SystemProperty, value: &str) {
-    let text = || value.to_owned();
-    match property {
-        SystemProperty::MessageId => properties.message_id = Some(MessageId::String(text())),
-        SystemProperty::CorrelationId => properties.correlation_id = Some(MessageId::String(text())),
-        SystemProperty::ContentType => properties.content_type = Some(Symbol::from(value)),
-        SystemProperty::ContentEncoding => properties.content_encoding = Some(Symbol::from(value)),
-        SystemProperty::UserId => properties.user_id = Some(Binary::from(value.as_bytes())),
-        SystemProperty::To => properties.to = Some(text()),
-        SystemProperty::ExpiryTime => properties.absolute_expiry_time = time::read(value),
-        _ => {}
-    }
+/// Reads what [`telemetry`] has written.
+pub(crate) fn decoded(bytes: &[u8]) -> Result<Received, serde_amqp::Error> {
+    Body::decode_message_from_reader(SliceReader::new(bytes))
 }
 
 /// Bytes as the body of a message.
@@ -230,21 +222,13 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use fe2o3_amqp_types::messaging::{ApplicationProperties, MessageAnnotations, Properties};
+
     use super::*;
 
     /// Over the wire and back.
     fn carried(message: &Message) -> (Message, Option<String>) {
-        let wire = telemetry(message);
-        let wire = Wire {
-            header: None,
-            delivery_annotations: None,
-            message_annotations: wire.message_annotations,
-            properties: wire.properties,
-            application_properties: wire.application_properties,
-            body: Body::Data(vec![wire.body].into()),
-            footer: None,
-        };
-        received(wire).unwrap()
+        received(decoded(&telemetry(message)).unwrap()).unwrap()
     }
 
     #[test]
@@ -279,6 +263,14 @@ mod tests {
             assert_eq!(back.system(property), Some(value), "{property}");
         }
         assert_eq!(back.properties().collect::<Vec<_>>(), [("b", "2"), ("a", "")]);
+    }
+
+    #[test]
+    fn a_property_of_the_application_does_not_stand_beside_the_hubs_own_of_that_name() {
+        let message =
+            Message::new("").with_property("iothub-outputname", "mine").unwrap().with_output_name("out").unwrap();
+        let read = decoded(&telemetry(&message)).unwrap().application_properties.unwrap().0;
+        assert_eq!(read.into_iter().collect::<Vec<_>>(), [("iothub-outputname".to_owned(), "out".to_owned().into())]);
     }
 
     #[test]

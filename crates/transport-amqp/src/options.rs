@@ -29,6 +29,13 @@ pub struct SessionOptions {
     pub connect_timeout: Duration,
     /// How many messages of one device may be on their way, sent and not yet confirmed: 1 to 65,000, default 100.
     pub max_in_flight: usize,
+    /// Whether messages that wait together are sent together, in one transfer (message format 0x80013700); default `true`.
+    ///
+    /// Nothing waits for company: a message that is alone goes at once, as it is. A batch has at most 256 KiB, the hub's
+    /// limit for one, and leaves 1,024 bytes free of what the link takes (C SDK). To the hub's readers each message is its own; when the
+    /// hub rejects a batch for what one message may be at fault for, its messages are sent again, each alone. A message whose
+    /// first property asks the hub for a fault (`AzIoTHub_FaultOperationType`) always goes alone.
+    pub batching: bool,
     /// Whether and how the operating system probes an idle connection, if it is one over TCP. Times are whole seconds, 1
     /// to 32,767; default: all is left to the system.
     pub tcp_keep_alive: TcpKeepAlive,
@@ -40,6 +47,7 @@ impl Default for SessionOptions {
             keep_alive: Duration::from_secs(240),
             connect_timeout: Duration::from_secs(30),
             max_in_flight: 100,
+            batching: true,
             tcp_keep_alive: TcpKeepAlive::default(),
         }
     }

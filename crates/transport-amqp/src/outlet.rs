@@ -23,6 +23,11 @@ pub(crate) enum OfDevice {
     /// No answer of the hub is awaited for the life of the connection.
     Settled,
     Event(TransportEvent),
+    /// The messages of a transfer have their outcome.
+    Sent {
+        messages: Vec<OpId>,
+        result: Result<Reply, OpError>,
+    },
     /// The device's part is over.
     Down(ConnectionErrorKind),
     /// The device's part was ended in order.
@@ -73,6 +78,10 @@ impl Outlet {
 
     pub(crate) fn event(&self, event: TransportEvent) {
         self.tell(OfDevice::Event(event));
+    }
+
+    pub(crate) fn sent(&self, messages: Vec<OpId>, result: Result<Reply, OpError>) {
+        self.tell(OfDevice::Sent { messages, result });
     }
 
     pub(crate) fn done(&self, id: OpId, result: Result<Reply, OpError>) {

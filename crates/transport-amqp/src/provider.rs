@@ -67,6 +67,13 @@ impl Amqp {
         self
     }
 
+    /// Whether messages that wait together are sent together; default `true`. See [`SessionOptions::batching`].
+    #[must_use]
+    pub fn batching(mut self, batching: bool) -> Self {
+        self.options.batching = batching;
+        self
+    }
+
     /// Makes the resolver that looks up host names, one for each client. By default the operating system's is asked, on
     /// a thread that lives as long as the look-up; with a resolver of the application no thread is started.
     #[must_use]

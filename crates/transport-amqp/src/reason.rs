@@ -8,7 +8,7 @@ use fe2o3_amqp::link::{
 };
 use fe2o3_amqp::session;
 use fe2o3_amqp_types::definitions::{Error, ErrorCondition};
-use iothub_core::ConnectionErrorKind;
+use iothub_core::{ConnectionErrorKind, OpError};
 use serde_amqp::primitives::Symbol;
 
 /// Why a link or session is no more, as far as it can say.
@@ -53,6 +53,35 @@ pub(crate) fn of_hub(error: &Error) -> ConnectionErrorKind {
             condition: condition.to_owned(),
             detail: error.description.clone().unwrap_or_default(),
         },
+    }
+}
+
+/// What a rejected transfer means for its messages.
+///
+/// A batch that is rejected for something that one of its messages can be at fault for says nothing about the others.
+pub(crate) fn of_rejection(error: Option<&Error>, is_batch: bool) -> OpError {
+    let Some(error) = error else {
+        let words = "without a reason".to_owned();
+        return if is_batch { OpError::BatchRejected(words) } else { OpError::Rejected(words) };
+    };
+    let words = words(error);
+    match condition(error).as_str() {
+        // The hub has no room, no time or no quota left for this device, or is not well.
+        "amqp:resource-limit-exceeded"
+        | "amqp:resource-locked"
+        | "amqp:internal-error"
+        | "amqp:connection:forced"
+        | "amqp:link:detach-forced"
+        | "com.microsoft:timeout"
+        | "com.microsoft:device-container-throttled"
+        | "com.microsoft:quota-exceeded" => OpError::NotNow(words),
+        // About the device or the hub, whatever the message.
+        "amqp:unauthorized-access"
+        | "amqp:not-found"
+        | "com.microsoft:iot-hub-suspended"
+        | "com.microsoft:iot-hub-not-found-error" => OpError::Rejected(words),
+        _ if is_batch => OpError::BatchRejected(words),
+        _ => OpError::Rejected(words),
     }
 }
 
@@ -202,4 +231,38 @@ pub(crate) fn rejected_by_application() -> Error {
         Some("rejected by the application".to_owned()),
         None,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(condition: &'static str, is_batch: bool) -> OpError {
+        let error = Error::new(ErrorCondition::Custom(Symbol::from(condition)), Some("why".to_owned()), None);
+        // As it comes from the wire, where the conditions of the specification are told from others.
+        let error = serde_amqp::from_slice(&serde_amqp::to_vec(&error).unwrap()).unwrap();
+        of_rejection(Some(&error), is_batch)
+    }
+
+    #[test]
+    fn a_rejection_says_whether_to_try_again_and_a_batch_hides_no_message_behind_another() {
+        let later = ["amqp:resource-limit-exceeded", "amqp:internal-error", "com.microsoft:device-container-throttled"];
+        for condition in later.into_iter().chain(["com.microsoft:quota-exceeded", "com.microsoft:timeout"]) {
+            for is_batch in [false, true] {
+                assert_eq!(rejected(condition, is_batch), OpError::NotNow(format!("{condition}: why")));
+            }
+        }
+        for condition in ["amqp:unauthorized-access", "amqp:not-found", "com.microsoft:iot-hub-suspended"] {
+            for is_batch in [false, true] {
+                assert_eq!(rejected(condition, is_batch), OpError::Rejected(format!("{condition}: why")));
+            }
+        }
+        let of_one =
+            ["amqp:link:message-size-exceeded", "amqp:not-allowed", "amqp:decode-error", "amqp:not-implemented"];
+        for condition in of_one.into_iter().chain(["com.microsoft:argument-error", "new:condition"]) {
+            assert_eq!(rejected(condition, false), OpError::Rejected(format!("{condition}: why")));
+            assert_eq!(rejected(condition, true), OpError::BatchRejected(format!("{condition}: why")));
+        }
+        assert_eq!(of_rejection(None, true), OpError::BatchRejected("without a reason".to_owned()));
+    }
 }

@@ -1,5 +1,7 @@
 //! Operations: what can be carried, and how they get to a member's part.
 
+use std::time::Instant;
+
 use iothub_core::{Message, Op, OpError, OpId, Submit, Unsupported, limits};
 
 use crate::device::Command;
@@ -7,7 +9,6 @@ use crate::inbox::Settle;
 use crate::member::Member;
 use crate::message;
 use crate::methods::Answer;
-use crate::telemetry::Outgoing;
 use crate::twin::Ask;
 
 /// How many twin requests of a device may await their answer.
@@ -45,12 +46,22 @@ fn newer_operation(transport: &'static str) -> Unsupported {
 
 impl Member {
     /// Takes an operation that has passed [`check`]. At most `window` messages await their outcome.
-    pub(crate) fn submit(&mut self, id: OpId, op: Op<'_>, window: usize, transport: &'static str) -> Submit {
+    pub(crate) fn submit(
+        &mut self,
+        id: OpId,
+        op: Op<'_>,
+        now: Instant,
+        window: usize,
+        transport: &'static str,
+    ) -> Submit {
         let is_online = self.online().is_some();
         let is_current = |generation: u32| is_online && generation == self.run;
         match op {
-            Op::Telemetry(_) if !is_online || self.telemetry.len() >= window => Submit::Full,
-            Op::Telemetry(message) => self.send(Outgoing { id, message: message::telemetry(message) }),
+            Op::Telemetry(_) if !is_online || self.telemetry.is_full(window) => Submit::Full,
+            Op::Telemetry(message) => {
+                self.telemetry.submit(id, message, now);
+                Submit::Taken
+            }
             Op::TwinGet | Op::TwinReport(_) if !is_online || self.twin.len() >= TWIN_WINDOW => Submit::Full,
             Op::TwinGet => self.ask(id, Ask::Get(id)),
             Op::TwinReport(patch) => self.ask(id, Ask::Report(id, patch.to_vec())),
@@ -65,15 +76,6 @@ impl Member {
             }
             _ => Submit::Refused(OpError::Unsupported(newer_operation(transport))),
         }
-    }
-
-    fn send(&mut self, outgoing: Outgoing) -> Submit {
-        let id = outgoing.id;
-        if self.online().is_none_or(|part| part.messages.send(outgoing).is_err()) {
-            return Submit::Full;
-        }
-        self.telemetry.insert(id);
-        Submit::Taken
     }
 
     fn ask(&mut self, id: OpId, ask: Ask) -> Submit {
@@ -93,7 +95,8 @@ impl Member {
     }
 
     /// Gives an operation up. Returns whether its part had to be told.
-    pub(crate) fn forget(&mut self, id: OpId) -> bool {
+    pub(crate) fn forget(&mut self, id: OpId, now: Instant) -> bool {
+        self.telemetry.forget(id, now);
         let is_twin = self.twin.contains(&id);
         self.is_over(id) && is_twin && self.command(Command::Ask(Ask::Forget(id)))
     }

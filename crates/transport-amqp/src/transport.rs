@@ -33,7 +33,9 @@ const FEATURES: &[Feature] =
 ///
 /// What its outcomes mean:
 ///
-/// - A message is done when the hub has accepted it; one that the hub rejects fails in the hub's words.
+/// - A message is done when the hub has accepted it; one that the hub rejects fails in the hub's words. Messages that wait
+///   together go together; see [`SessionOptions::batching`]. A message that has no outcome within a minute, be it for want of
+///   credit, ends its device's part.
 /// - A received message is settled, in any of the three ways, when the settlement is on its way out. At most 50 are
 ///   undecided; the hub is given credit for no more.
 /// - A twin request is done when the hub has answered it. At most 64 of a device await their answer.
@@ -49,6 +51,8 @@ pub struct AmqpTransport {
     pub(crate) connection: Connection,
     pub(crate) members: Members,
     now: Option<Now>,
+    /// When the last slice was.
+    pub(crate) last_slice: Option<Instant>,
     /// Something was asked for since the last slice.
     is_due: bool,
 }
@@ -67,7 +71,15 @@ impl AmqpTransport {
         capabilities.dispositions = &[Disposition::Accept, Disposition::Reject, Disposition::Abandon];
         capabilities.renewal = Renewal::InPlace;
         let connection = Connection::new(connect);
-        Ok(Self { capabilities, options, connection, members: Members::default(), now: None, is_due: false })
+        Ok(Self {
+            capabilities,
+            options,
+            connection,
+            members: Members::default(),
+            now: None,
+            last_slice: None,
+            is_due: false,
+        })
     }
 
     /// The tasks have something to do.
@@ -178,7 +190,7 @@ impl Transport for AmqpTransport {
         if let Err(unsupported) = submission::check(&op, name) {
             return Submit::Refused(OpError::Unsupported(unsupported));
         }
-        let submitted = self.members.change(slot, |member| member.submit(id, op, window, name));
+        let submitted = self.members.change(slot, |member| member.submit(id, op, now.mono, window, name));
         if let Some(Submit::Taken) = submitted {
             self.touch();
         }
@@ -186,7 +198,8 @@ impl Transport for AmqpTransport {
     }
 
     fn forget(&mut self, slot: Slot, id: OpId) {
-        if self.members.change(slot, |member| member.forget(id)) == Some(true) {
+        let Some(now) = self.now else { return };
+        if self.members.change(slot, |member| member.forget(id, now.mono)) == Some(true) {
             self.touch();
         }
     }
@@ -207,6 +220,7 @@ impl Transport for AmqpTransport {
             }
             self.is_due = false;
         }
+        self.last_slice = Some(now.mono);
     }
 
     fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent> {

@@ -69,6 +69,12 @@ impl AmqpWs {
         Self { amqp: self.amqp.max_in_flight(messages) }
     }
 
+    /// Whether messages that wait together are sent together; see [`Amqp::batching`].
+    #[must_use]
+    pub fn batching(self, batching: bool) -> Self {
+        Self { amqp: self.amqp.batching(batching) }
+    }
+
     /// Makes the resolver that looks up host names, one for each client; see [`Amqp::resolver`].
     #[must_use]
     pub fn resolver<R: Resolve + 'static>(self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {

@@ -139,7 +139,7 @@ impl<K> Outbox<K> {
                         self.window_is_full = true;
                         return;
                     }
-                    Submit::Refused(error) => self.resolve(id, Err(UndeliveredReason::Rejected(error.to_string()))),
+                    Submit::Refused(error) => self.resolve(id, Err(error.into())),
                 }
             }
             self.alone.pop_front();
@@ -154,7 +154,7 @@ impl<K> Outbox<K> {
                     self.window_is_full = true;
                     return;
                 }
-                Submit::Refused(error) => self.resolve(id, Err(UndeliveredReason::Rejected(error.to_string()))),
+                Submit::Refused(error) => self.resolve(id, Err(error.into())),
             }
         }
     }
@@ -221,7 +221,7 @@ impl<K> Outbox<K> {
         }
         if let Some(resolved) = self.telemetry.resolve(id) {
             self.window_is_full = false;
-            let outcome = result.map(drop).map_err(|error| UndeliveredReason::Rejected(error.to_string()));
+            let outcome = result.map(drop).map_err(UndeliveredReason::from);
             return self.conclude(resolved, outcome);
         }
         if let Some(answer) = self.submitted_answers.remove(&id) {
