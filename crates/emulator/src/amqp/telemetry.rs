@@ -40,6 +40,7 @@ impl Head {
             .chain(&drafts)
             .fold(Asked::Nothing, |asked, draft| asked.max(self.asks_for_fault(hub, now, identity, &draft.properties)));
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
+        let count = drafts.len();
         for draft in drafts {
             if let Err(why) = hub.take_telemetry(connection, draft, None, false, now) {
                 return self.settle(hub, now, received, Some(refusal(&why)));
@@ -49,7 +50,7 @@ impl Head {
             return;
         }
         if asked != Asked::ForAnEnd || hub.config.ack_fault_message {
-            self.acknowledge(hub, now, identity, received);
+            self.acknowledge(hub, now, identity, received, count);
         }
     }
 }

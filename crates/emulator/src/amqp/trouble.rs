@@ -204,15 +204,25 @@ impl Head {
         }
     }
 
-    /// Telemetry is dealt with: its outcome goes out, unless a fault wants it otherwise.
-    pub(super) fn acknowledge(&mut self, hub: &mut HubState, now: Now, identity: &Identity, received: &Received) {
+    /// A transfer of telemetry is dealt with: the outcome of its messages goes out, unless a fault wants it otherwise.
+    pub(super) fn acknowledge(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        identity: &Identity,
+        received: &Received,
+        messages: usize,
+    ) {
         if received.settled {
             return;
         }
         let owner = identity;
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
         let fired = hub.faults.take(owner, |fault| match fault {
-            Fault::DropPubacks { count } => Some(Taken::one_of(count, Fault::DropPubacks { count: 1 })),
-            Fault::DelayPubacks { count, by } => Some(Taken::one_of(count, Fault::DelayPubacks { count: 1, by: *by })),
+            Fault::DropPubacks { count } => Some(Taken::some_of(count, messages, Fault::DropPubacks { count: 1 })),
+            Fault::DelayPubacks { count, by } => {
+                Some(Taken::some_of(count, messages, Fault::DelayPubacks { count: 1, by: *by }))
+            }
             Fault::AmqpOutcome(_) => Some(Taken::Last(fault.clone())),
             _ => None,
         });

@@ -160,13 +160,14 @@ pub enum Fault {
         /// The CONNACK return code.
         code: u8,
     },
-    /// The next `count` PUBACKs to the device, over AMQP dispositions of telemetry, are not sent. Their messages are stored.
+    /// The next `count` PUBACKs to the device, over AMQP dispositions of telemetry, are not sent. Their messages are stored. The disposition of a batch
+    /// counts for each message.
     DropPubacks {
         /// How many.
         count: u32,
     },
     /// The next `count` PUBACKs to the device, over AMQP dispositions of telemetry, are sent so much later by the hub's clock. PUBACKs keep their
-    /// order, so later ones wait behind; dispositions do not.
+    /// order, so later ones wait behind; dispositions do not. The disposition of a batch counts for each message.
     DelayPubacks {
         /// How many.
         count: u32,

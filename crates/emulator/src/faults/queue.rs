@@ -103,7 +103,12 @@ pub(crate) enum Taken<T> {
 impl<T> Taken<T> {
     /// One of the `count` times that a fault fires.
     pub(crate) fn one_of(count: &mut u32, value: T) -> Self {
-        *count = count.saturating_sub(1);
+        Self::some_of(count, 1, value)
+    }
+
+    /// So many of the `count` times that a fault fires, or as many as there are.
+    pub(crate) fn some_of(count: &mut u32, times: u32, value: T) -> Self {
+        *count = count.saturating_sub(times);
         if *count == 0 { Self::Last(value) } else { Self::More(value) }
     }
 }
