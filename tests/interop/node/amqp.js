@@ -2,12 +2,14 @@
 //
 // From the environment:
 //   INTEROP_CONNECTION_STRING  whose HostName is a loopback address of the run's own; the hub is on the port that the SDK expects
+//   INTEROP_PROXY              if it is there: the URL of a proxy, through which AMQP goes on a WebSocket
 //   INTEROP_CA                 the root certificate of the hub, PEM
 // On standard output, one JSON value a line, each with the name of what it tells; or {"refused": "<name of the error>"} and exit code 3.
 'use strict';
 
 const { Client, Message, ModuleClient } = require('azure-iot-device');
-const { Amqp } = require('azure-iot-device-amqp');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
+const { HttpsProxyAgent } = require('https-proxy-agent');
 
 const EXIT_REFUSED = 3;
 const isModule = process.env.INTEROP_MODULE === 'yes';
@@ -83,8 +85,10 @@ function answerMethod(client) {
 
 async function main() {
   const kind = isModule ? ModuleClient : Client;
-  const client = kind.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, Amqp);
-  await client.setOptions({ ca: process.env.INTEROP_CA });
+  const proxy = process.env.INTEROP_PROXY;
+  const client = kind.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, proxy ? AmqpWs : Amqp);
+  const amqp = proxy && { webSocketAgent: new HttpsProxyAgent(proxy) };
+  await client.setOptions({ ca: process.env.INTEROP_CA, amqp });
   client.on('error', (error) => {
     throw error;
   });

@@ -3,11 +3,12 @@
 // From the environment:
 //   INTEROP_CONNECTION_STRING  of the service; its HostName is a loopback address of the run's own
 //   INTEROP_DEVICE             the device to send to
+//   INTEROP_PROXY              if it is there, AMQP goes on a WebSocket; to the hub itself, for this SDK takes no proxy
 //   NODE_EXTRA_CA_CERTS        the file with the root certificate of the hub
 // On standard output, one JSON value a line; or {"refused": "<name of the error>"} and exit code 3.
 'use strict';
 
-const { Client } = require('azure-iothub');
+const { Amqp, AmqpWs, Client } = require('azure-iothub');
 const { Message } = require('azure-iot-common');
 
 const EXIT_REFUSED = 3;
@@ -21,7 +22,7 @@ function promised(call) {
 }
 
 async function main() {
-  const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING);
+  const client = Client.fromConnectionString(process.env.INTEROP_CONNECTION_STRING, process.env.INTEROP_PROXY ? AmqpWs : Amqp);
   try {
     await client.open();
   } catch (error) {

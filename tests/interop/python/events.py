@@ -2,6 +2,7 @@
 
 From the environment:
   INTEROP_CONNECTION_STRING  of the event stream; its host is a loopback address of the run's own
+  INTEROP_PROXY              if it is there: the URL of a proxy, through which AMQP goes on a WebSocket
   INTEROP_CA                 the file with the root certificate of the hub
   INTEROP_COUNT              how many messages are stored
   INTEROP_SINCE              milliseconds since 1970
@@ -14,10 +15,11 @@ import os
 import sys
 import threading
 from datetime import datetime, timezone
+from urllib.parse import unquote, urlsplit
 
 from azure.eventhub import EventHubConsumerClient
 
-LIMIT = 30
+LIMIT = 60
 
 
 def tell(value):
@@ -45,11 +47,23 @@ def shown(event):
     }
 
 
+def consumer(group):
+    options = {"connection_verify": os.environ["INTEROP_CA"]}
+    if "INTEROP_PROXY" in os.environ:
+        url = urlsplit(os.environ["INTEROP_PROXY"])
+        # With a proxy, the SDK takes a WebSocket by itself.
+        options["http_proxy"] = {
+            "proxy_hostname": url.hostname,
+            "proxy_port": url.port,
+            "username": unquote(url.username),
+            "password": unquote(url.password),
+        }
+    return EventHubConsumerClient.from_connection_string(os.environ["INTEROP_CONNECTION_STRING"], group, **options)
+
+
 def read(group, count, **where):
     """The messages of all partitions behind a position, each partition's in order."""
-    client = EventHubConsumerClient.from_connection_string(
-        os.environ["INTEROP_CONNECTION_STRING"], group, connection_verify=os.environ["INTEROP_CA"]
-    )
+    client = consumer(group)
     found, enough = [], threading.Event()
 
     def on_event(context, event):
@@ -71,9 +85,7 @@ def read(group, count, **where):
 def main():
     count = int(os.environ["INTEROP_COUNT"])
     since = datetime.fromtimestamp(int(os.environ["INTEROP_SINCE"]) / 1000, timezone.utc)
-    client = EventHubConsumerClient.from_connection_string(
-        os.environ["INTEROP_CONNECTION_STRING"], "$Default", connection_verify=os.environ["INTEROP_CA"]
-    )
+    client = consumer("$Default")
     with client:
         partitions = client.get_partition_ids()
         facts = [client.get_partition_properties(partition) for partition in partitions]

@@ -7,6 +7,7 @@ mod amqp;
 mod mosquitto;
 mod mqtt;
 mod process;
+mod proxy;
 mod report;
 mod scratch;
 
@@ -20,12 +21,12 @@ fn main() -> ExitCode {
     let (name, outcome) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["mqtt"] => ("interop-mqtt", mqtt::over_tls(&mut report)),
         ["mqtt-ws"] => ("interop-mqtt-ws", mqtt::over_web_socket(&mut report)),
-        ["amqp"] => ("interop-amqp", amqp::run(&mut report)),
+        ["amqp"] => ("interop-amqp", amqp::over_tls(&mut report)),
+        ["amqp-ws"] => ("interop-amqp-ws", amqp::over_web_socket(&mut report)),
         ["mosquitto"] => ("interop-mosquitto", mosquitto::run(&mut report)),
         _ => {
-            println!(
-                "usage: iothub-interop mqtt | mqtt-ws | amqp | mosquitto   (tests/interop/run installs what they need first)"
-            );
+            println!("usage: iothub-interop mqtt | mqtt-ws | amqp | amqp-ws | mosquitto");
+            println!("tests/interop/run installs what they need first");
             return ExitCode::from(2);
         }
     };

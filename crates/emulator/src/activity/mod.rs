@@ -372,6 +372,10 @@ pub enum Activity {
         idle_time_out: Option<Duration>,
         /// The TLS version; `None` over an in-memory pipe.
         tls_version: Option<TlsVersion>,
+        /// The other end of TCP: the client, or the proxy before it. `None` over an in-memory pipe.
+        peer: Option<SocketAddr>,
+        /// How it became a WebSocket; `None` on the AMQP port.
+        web_socket: Option<WebSocketUpgrade>,
     },
     /// SASL over AMQP was refused.
     SaslRefused {
@@ -403,6 +407,14 @@ pub enum Activity {
         connection: ConnectionId,
         /// The connection that carries it.
         carrier: ConnectionId,
+        /// The idle time-out that the client named when it opened the connection; `None` if it named none.
+        idle_time_out: Option<Duration>,
+        /// The TLS version; `None` over an in-memory pipe.
+        tls_version: Option<TlsVersion>,
+        /// The other end of TCP: the client, or the proxy before it. `None` over an in-memory pipe.
+        peer: Option<SocketAddr>,
+        /// How it became a WebSocket; `None` on the AMQP port.
+        web_socket: Option<WebSocketUpgrade>,
     },
     /// A link was attached.
     AmqpAttached {

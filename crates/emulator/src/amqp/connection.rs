@@ -84,6 +84,7 @@ impl Head {
         };
         let login = std::mem::take(login);
         let sasl = login.mechanism();
+        let idle_time_out = open.idle_time_out.map(|millis| Duration::from_millis(millis.into()));
         let idle = open.idle_time_out.filter(|idle| *idle > 0);
         self.say_open(hub, now);
         if idle.is_some_and(|idle| idle < MIN_IDLE) {
@@ -102,8 +103,10 @@ impl Head {
                 container_id: open.container_id,
                 hostname: open.hostname,
                 sasl: sasl.map(str::to_owned),
-                idle_time_out: open.idle_time_out.map(|millis| Duration::from_millis(millis.into())),
+                idle_time_out,
                 tls_version: self.peer.tls_version,
+                peer: self.peer.address,
+                web_socket: self.peer.web_socket.clone(),
             },
         );
         let idle = Duration::from_millis(idle.unwrap_or(DEFAULT_IDLE).into());
@@ -112,6 +115,7 @@ impl Head {
             sessions: BTreeMap::new(),
             members: BTreeMap::new(),
             max_frame: open.max_frame_size.0,
+            named_idle: idle_time_out,
             // As the real hub: at seven eighths of the peer's time-out.
             heartbeat: idle / 8 * 7,
             last_heard: now.elapsed,

@@ -44,7 +44,18 @@ impl Head {
         let member = Member { connection, later_patches: Vec::new(), trouble: None };
         open.members.insert(identity.clone(), member);
         tracing::debug!(connection = connection.0, carrier = self.id.0, %identity, "joined");
-        hub.note(identity, Activity::AmqpConnected { at: now.wall, connection, carrier: self.id });
+        hub.note(
+            identity,
+            Activity::AmqpConnected {
+                at: now.wall,
+                connection,
+                carrier: self.id,
+                idle_time_out: open.named_idle,
+                tls_version: self.peer.tls_version,
+                peer: self.peer.address,
+                web_socket: self.peer.web_socket.clone(),
+            },
+        );
     }
 
     /// The identity's last link is gone.

@@ -87,6 +87,8 @@ struct Open {
     members: BTreeMap<Identity, Member>,
     /// The largest frame that the peer takes.
     max_frame: u32,
+    /// The idle time-out that the peer named, for the record.
+    named_idle: Option<Duration>,
     /// The longest silence of the hub that the peer bears.
     heartbeat: Duration,
     last_heard: Duration,

@@ -2,20 +2,19 @@
 
 mod checks;
 mod sdk;
+mod site;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use iothub_emulator::{Activity, AmqpLink, Config, Emulator, Hub, MethodCall, Who};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, Config, Hub, MethodCall, Who};
 use serde_json::{Value, json};
 
 use crate::process::{Ended, Process};
 use crate::report::{Report, same, same_json};
+use site::{Origin, Site};
 
 /// How long each step may take; the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The port that every SDK expects.
-const PORT: u16 = 5671;
 /// The exit code of the scripts when the hub refused the connection.
 const EXIT_REFUSED: i32 = 3;
 
@@ -24,42 +23,44 @@ const EDGE: &str = "edge";
 const MODULE: &str = "module";
 const MESSAGES: [&str; 3] = ["accept", "reject", "abandon"];
 
-pub(crate) fn run(report: &mut Report) -> Result<(), String> {
-    // The SDKs cannot be told a port, so each run has a loopback address of its own.
-    let host = Ipv4Addr::new(127, fastrand::u8(2..255), fastrand::u8(..), fastrand::u8(2..255));
+/// TLS to the AMQP port.
+pub(crate) fn over_tls(report: &mut Report) -> Result<(), String> {
+    run(Site::amqp, report)
+}
+
+/// The same on WebSockets to port 443.
+pub(crate) fn over_web_socket(report: &mut Report) -> Result<(), String> {
+    run(Site::web_socket, report)
+}
+
+fn run(start: impl FnOnce(Config) -> Result<Site, String>, report: &mut Report) -> Result<(), String> {
     let route = format!("FROM /messages/modules/{MODULE}/outputs/out INTO $upstream");
-    let config = Config::new()
-        .with_host_name(&host.to_string())
-        .with_amqp_address(SocketAddr::from((host, PORT)))
-        .with_consumer_group("second")
-        .with_edge_routes(EDGE, [route]);
-    let emulator = Emulator::start_with(config).map_err(|error| error.to_string())?;
-    report.note(&format!("a hub of ours listens on {}", emulator.amqp_address()));
-    emulator.create_device(DEVICE).map_err(text)?;
-    emulator.create_device(EDGE).map_err(text)?;
-    emulator.create_module(EDGE, MODULE).map_err(text)?;
+    let site = start(Config::new().with_consumer_group("second").with_edge_routes(EDGE, [route]))?;
+    report.note(&site.describe());
+    site.hub.create_device(DEVICE).map_err(text)?;
+    site.hub.create_device(EDGE).map_err(text)?;
+    site.hub.create_module(EDGE, MODULE).map_err(text)?;
 
     let started = Instant::now();
-    device(&emulator, report)?;
-    module(&emulator, report)?;
-    python_service(&emulator, report)?;
-    events(&emulator, report)?;
-    wrong_keys(&emulator, report)?;
+    device(&site, report)?;
+    module(&site, report)?;
+    python_service(&site, report)?;
+    events(&site, report)?;
+    wrong_keys(&site, report)?;
     report.note(&format!("{:.1} s", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// The Node SDK as a device, with the Node service SDK as its back end.
-fn device(hub: &Hub, report: &mut Report) -> Result<(), String> {
+fn device(site: &Site, report: &mut Report) -> Result<(), String> {
+    let hub = &site.hub;
+    let before = site.connections().len();
     let connection_string = hub.device(DEVICE).ok_or("no device")?.connection_string;
     let who = Who::from(DEVICE);
-    let process = sdk::node_device(hub, &connection_string, false)?;
+    let process = sdk::node_device(site, &connection_string, false)?;
     let result = act(hub, who);
-    wait_for_link(hub, who, AmqpLink::CloudToDevice)?;
-    let service = sdk::node_service(hub, &hub.service_connection_string(), DEVICE)?;
-    hub.wait_until(LIMIT, "the end of three messages", |hub| hub.c2d_outcomes(DEVICE).len() == 3).map_err(text)?;
-    hub.flush_feedback();
-    let (service, ended) = (service.finish(LIMIT), process.finish(LIMIT));
+    let service = wait_for_link(hub, who, AmqpLink::CloudToDevice).and_then(|()| send_from_service(site));
+    let ended = process.finish(LIMIT);
 
     let failed = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("node device: {what}"), outcome);
@@ -71,34 +72,51 @@ fn device(hub: &Hub, report: &mut Report) -> Result<(), String> {
     check("is told of a device that does not exist", told(&service, "nobody", &json!("DeviceNotFoundError")));
     check("receives the feedback on each", feedback(&service));
     check("ends without an error", exit_code(&service, 0));
+    report.check(
+        "node device and service: each came its way",
+        site.came(before, &[Origin::NODE_DEVICE, Origin::NODE_SERVICE]),
+    );
     explain(report, failed, hub, who, &[&ended, &service]);
     Ok(())
 }
 
+/// The Node service SDK sends its messages and is told how they ended.
+fn send_from_service(site: &Site) -> Result<Ended, String> {
+    let hub = &site.hub;
+    let service = sdk::node_service(site, &hub.service_connection_string(), DEVICE)?;
+    let all_have_ended = hub.wait_until(LIMIT, "the end of three messages", |hub| hub.c2d_outcomes(DEVICE).len() == 3);
+    hub.flush_feedback();
+    // If they have not, what the service says tells why, and the checks fail.
+    service.finish(if all_have_ended.is_ok() { LIMIT } else { Duration::ZERO })
+}
+
 /// The Node SDK as a module of a device with routes.
-fn module(hub: &Hub, report: &mut Report) -> Result<(), String> {
+fn module(site: &Site, report: &mut Report) -> Result<(), String> {
+    let hub = &site.hub;
+    let before = site.connections().len();
     let connection_string = hub.module(EDGE, MODULE).ok_or("no module")?.connection_string().to_owned();
     let who = Who::from((EDGE, MODULE));
-    let process = sdk::node_device(hub, &connection_string, true)?;
+    let process = sdk::node_device(site, &connection_string, true)?;
     let result = act(hub, who);
-    wait_for_link(hub, who, AmqpLink::Inputs)?;
-    hub.send_input(who, "in", iothub_emulator::C2dMessage::new("to the input")).map_err(text)?;
+    let send = |()| hub.send_input(who, "in", C2dMessage::new("to the input")).map_err(text);
+    let sent = wait_for_link(hub, who, AmqpLink::Inputs).and_then(send);
     let ended = process.finish(LIMIT);
     let failed = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("node module: {what}"), outcome);
     checks::common(&mut check, hub, who, &ended, &result);
-    check(
-        "shows the message to its input",
-        told(&ended, "messages", &json!([{"input": "in", "body": "to the input"}])),
-    );
+    let shown = json!([{"input": "in", "body": "to the input"}]);
+    check("shows the message to its input", sent.and_then(|_| told(&ended, "messages", &shown)));
     check("completes it", same("the number of messages that wait", &hub.input_queue(who).len(), &0));
+    report.check("node module: it came its way", site.came(before, &[Origin::NODE_DEVICE]));
     explain(report, failed, hub, who, &[&ended]);
     Ok(())
 }
 
 /// The Python service SDK, which sends to a device that is not there.
-fn python_service(hub: &Hub, report: &mut Report) -> Result<(), String> {
-    let ended = sdk::python_service(hub, &hub.service_connection_string(), DEVICE)?.finish(LIMIT);
+fn python_service(site: &Site, report: &mut Report) -> Result<(), String> {
+    let hub = &site.hub;
+    let before = site.connections().len();
+    let ended = sdk::python_service(site, &hub.service_connection_string(), DEVICE)?.finish(LIMIT);
     let failed = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("python service: {what}"), outcome);
     let waiting: Vec<String> = hub.c2d_queue(DEVICE).into_iter().map(|record| record.message_id).collect();
@@ -108,13 +126,16 @@ fn python_service(hub: &Hub, report: &mut Report) -> Result<(), String> {
         same("their ids", &waiting, &MESSAGES.map(|body| format!("id-{body}")).to_vec()),
     );
     check("ends without an error", exit_code(&ended, 0));
+    report.check("python service: it came its way", site.came(before, &[Origin::PYTHON_SERVICE]));
     explain(report, failed, hub, Who::from(DEVICE), &[&ended]);
     Ok(())
 }
 
 /// The Event Hubs SDK reads all that was sent.
-fn events(hub: &Hub, report: &mut Report) -> Result<(), String> {
-    let ended = sdk::python_events(hub, &checks::half(hub))?.finish(2 * LIMIT);
+fn events(site: &Site, report: &mut Report) -> Result<(), String> {
+    let hub = &site.hub;
+    let before = site.connections().len();
+    let ended = sdk::python_events(site, &checks::half(hub))?.finish(4 * LIMIT);
     let failed = report.failed();
     let mut check = |what: &str, outcome| report.check(&format!("python event hubs: {what}"), outcome);
     check("lists the partitions", told(&ended, "partitions", &json!(["0", "1", "2", "3"])));
@@ -123,21 +144,23 @@ fn events(hub: &Hub, report: &mut Report) -> Result<(), String> {
     check("reads them again in a second group", told(&ended, "by_offset_in_second", &sent));
     check("reads the later ones by time", told(&ended, "by_time", &checks::later(hub)));
     check("ends without an error", exit_code(&ended, 0));
+    report.check("python event hubs: it came its way", site.came(before, &[Origin::PYTHON_EVENTS]));
     explain(report, failed, hub, Who::from(DEVICE), &[&ended]);
     Ok(())
 }
 
 /// Keys of others: nobody gets in.
-fn wrong_keys(hub: &Hub, report: &mut Report) -> Result<(), String> {
+fn wrong_keys(site: &Site, report: &mut Report) -> Result<(), String> {
+    let hub = &site.hub;
     let other = hub.create_device("other").map_err(text)?;
     let key = other.primary_key.ok_or("no key")?;
     let device = format!("HostName={};DeviceId={DEVICE};SharedAccessKey={}", hub.host_name(), key.expose());
     let service =
         format!("HostName={};SharedAccessKeyName=iothubowner;SharedAccessKey={}", hub.host_name(), key.expose());
     let refused = [
-        ("node device", sdk::node_device(hub, &device, false)?.finish(LIMIT)),
-        ("node service", sdk::node_service(hub, &service, DEVICE)?.finish(LIMIT)),
-        ("python service", sdk::python_service(hub, &service, DEVICE)?.finish(LIMIT)),
+        ("node device", sdk::node_device(site, &device, false)?.finish(LIMIT)),
+        ("node service", sdk::node_service(site, &service, DEVICE)?.finish(LIMIT)),
+        ("python service", sdk::python_service(site, &service, DEVICE)?.finish(LIMIT)),
     ];
     let failed = report.failed();
     for (name, ended) in &refused {

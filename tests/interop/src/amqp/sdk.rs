@@ -2,53 +2,64 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use iothub_emulator::Hub;
 
 use super::Started;
 use super::checks::Half;
+use super::site::{Site, Way};
 use crate::process::{Lines, Process, command};
+use crate::proxy;
 
-pub(super) fn node_device(hub: &Hub, connection_string: &str, is_module: bool) -> Started {
+pub(super) fn node_device(site: &Site, connection_string: &str, is_module: bool) -> Started {
     let mut command = command("node");
     command
         .arg(here("node/amqp.js"))
-        .env("INTEROP_CONNECTION_STRING", connection_string)
+        .env("INTEROP_CONNECTION_STRING", site.through_proxy(connection_string))
         .env("INTEROP_MODULE", if is_module { "yes" } else { "no" })
-        .env("INTEROP_CA", hub.ca_pem());
-    Process::start(command, Lines::OfStdout)
+        .env("INTEROP_CA", site.hub.ca_pem());
+    start(command, site)
 }
 
-pub(super) fn node_service(hub: &Hub, connection_string: &str, device: &str) -> Started {
+pub(super) fn node_service(site: &Site, connection_string: &str, device: &str) -> Started {
     let mut command = command("node");
     command
         .arg(here("node/amqp_service.js"))
         .env("INTEROP_CONNECTION_STRING", connection_string)
         .env("INTEROP_DEVICE", device)
         // This SDK has no other way to be told of a root certificate.
-        .env("NODE_EXTRA_CA_CERTS", ca_file(hub)?);
-    Process::start(command, Lines::OfStdout)
+        .env("NODE_EXTRA_CA_CERTS", ca_file(&site.hub)?);
+    start(command, site)
 }
 
-pub(super) fn python_service(hub: &Hub, connection_string: &str, device: &str) -> Started {
-    trust_in_certifi(hub)?;
+pub(super) fn python_service(site: &Site, connection_string: &str, device: &str) -> Started {
+    trust_in_certifi(&site.hub)?;
     let mut command = command(&python());
     command
         .arg(here("python/amqp_service.py"))
         .env("INTEROP_CONNECTION_STRING", connection_string)
         .env("INTEROP_DEVICE", device);
-    Process::start(command, Lines::OfStdout)
+    start(command, site)
 }
 
-pub(super) fn python_events(hub: &Hub, half: &Half) -> Started {
+pub(super) fn python_events(site: &Site, half: &Half) -> Started {
     let mut command = command(&python());
     command
         .arg(here("python/events.py"))
-        .env("INTEROP_CONNECTION_STRING", hub.event_stream_connection_string())
-        .env("INTEROP_CA", ca_file(hub)?)
+        .env("INTEROP_CONNECTION_STRING", site.through_proxy(&site.hub.event_stream_connection_string()))
+        .env("INTEROP_CA", ca_file(&site.hub)?)
         .env("INTEROP_COUNT", half.count.to_string())
         .env("INTEROP_SINCE", half.since.to_string())
         .env("INTEROP_LATER", half.later.to_string());
+    start(command, site)
+}
+
+/// Starts it, told of its way: where the proxy is, if there is one. What knows no proxy takes only from it that there is a WebSocket.
+fn start(mut command: Command, site: &Site) -> Started {
+    if let Way::WebSocket(proxy) = &site.way {
+        command.env("INTEROP_PROXY", proxy::url(proxy));
+    }
     Process::start(command, Lines::OfStdout)
 }
 

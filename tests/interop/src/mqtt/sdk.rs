@@ -3,8 +3,9 @@
 use iothub_emulator::{TlsVersion, Who};
 use serde_json::Value;
 
-use super::site::{self, Site, Way};
+use super::site::{Site, Way};
 use crate::process::{Lines, Process, command};
+use crate::proxy;
 
 /// One SDK with its scripts.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Sdk {
                 }
             }
             Way::WebSocket(proxy) => {
-                command.env("INTEROP_PROXY", site::proxy_url(proxy));
+                command.env("INTEROP_PROXY", proxy::url(proxy));
             }
         }
         command

@@ -1,8 +1,9 @@
 //! Where the SDKs find the hub: on which port, and over which way. And what tells that they came that way.
 
-use iothub_emulator::{Activity, Config, Emulator, ProxyAnswer, ProxyConfig, ProxyRequest, TestProxy};
+use iothub_emulator::{Activity, Config, Emulator, TestProxy};
 
 use super::record::Record;
+use crate::proxy;
 use crate::report::same;
 
 /// A name that only the proxy knows.
@@ -10,8 +11,6 @@ const HOST: &str = "hub.localtest";
 /// Where the hub takes MQTT on a WebSocket.
 const PATH: &str = "/$iothub/websocket";
 const SUBPROTOCOL: &str = "mqtt";
-const USER: &str = "interop";
-const PASSWORD: &str = "a password: with a colon";
 
 /// A hub and the way to it.
 #[derive(Debug)]
@@ -37,8 +36,7 @@ impl Site {
 
     pub(crate) fn web_socket(config: Config) -> Result<Self, String> {
         let hub = Emulator::start_with(config.with_host_name(HOST)).map_err(|error| error.to_string())?;
-        let config = ProxyConfig::new().with_hub(&hub).with_credentials(USER, PASSWORD);
-        let proxy = TestProxy::start(config).map_err(|error| error.to_string())?;
+        let proxy = proxy::start(&hub)?;
         Ok(Self { hub, way: Way::WebSocket(proxy) })
     }
 
@@ -63,17 +61,6 @@ impl Way {
         let upgrade = upgrade.map(|upgrade| (upgrade.path, upgrade.subprotocol));
         let Self::WebSocket(proxy) = self else { return same("the WebSocket", &upgrade, &None) };
         same("the WebSocket, (path, subprotocol)", &upgrade, &Some((PATH.to_owned(), SUBPROTOCOL.to_owned())))?;
-        let is_its_own =
-            |request: &ProxyRequest| matches!(request.answer, ProxyAnswer::Tunnel { from, .. } if Some(from) == peer);
-        let request = proxy.requests().into_iter().find(is_its_own);
-        let request = request.ok_or_else(|| format!("no tunnel of the proxy ends at {peer:?}"))?;
-        same("the proxy's target", &request.target, &format!("{HOST}:443"))?;
-        same("the proxy's (offered, authorised)", &(request.offered, request.authorised), &(true, true))
+        proxy::led(proxy, peer, HOST)
     }
-}
-
-/// The proxy with its credentials, as a URL.
-pub(crate) fn proxy_url(proxy: &TestProxy) -> String {
-    let password = PASSWORD.replace(' ', "%20").replace(':', "%3A");
-    format!("http://{USER}:{password}@{}", proxy.address())
 }
