@@ -1,10 +1,11 @@
-//! The front end of a hub that speaks WebSocket: HTTP and frames on the network's side, MQTT bytes on the hub's. It frames
+//! The front end of a hub that speaks WebSocket: HTTP and frames on the network's side, the protocol's bytes on the hub's. It frames
 //! as a network may: messages in pieces, pings between them, a goodbye or none.
 
 use tungstenite::handshake::derive_accept_key;
 
 /// One connection's front end.
 pub(crate) struct Front {
+    subprotocol: &'static str,
     random: fastrand::Rng,
     /// What the client sent and is not used yet: a part of its request, then of a frame.
     received: Vec<u8>,
@@ -14,8 +15,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(random: fastrand::Rng) -> Self {
-        Self { random, received: Vec::new(), is_open: false, answers: Vec::new() }
+    pub(crate) fn new(subprotocol: &'static str, random: fastrand::Rng) -> Self {
+        Self { subprotocol, random, received: Vec::new(), is_open: false, answers: Vec::new() }
     }
 
     /// Takes what came from the client, and gives the bytes inside.
@@ -24,7 +25,7 @@ impl Front {
         if !self.is_open {
             let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n") else { return Vec::new() };
             let request: Vec<u8> = self.received.drain(..end + 4).collect();
-            self.answers.extend(answer(&String::from_utf8_lossy(&request)).bytes());
+            self.answers.extend(answer(&String::from_utf8_lossy(&request), self.subprotocol).bytes());
             self.is_open = true;
         }
         let mut plain = Vec::new();
@@ -68,13 +69,15 @@ impl Front {
     }
 }
 
-fn answer(request: &str) -> String {
+fn answer(request: &str, subprotocol: &str) -> String {
     assert!(request.starts_with("GET /$iothub/websocket HTTP/1.1\r\n"), "{request}");
+    let offer = format!("Sec-WebSocket-Protocol: {subprotocol}");
+    assert!(request.lines().any(|line| line == offer), "{request}");
     let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
     let accept = derive_accept_key(key.as_bytes());
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
     )
 }
 

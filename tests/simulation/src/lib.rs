@@ -28,6 +28,7 @@ mod chaos;
 mod front;
 mod link;
 mod network;
+mod over;
 mod platform;
 mod rival;
 mod sim;
@@ -35,5 +36,6 @@ mod world;
 
 pub use chaos::{Report, chaos};
 pub use network::{Ends, Path, Way};
+pub use over::Over;
 pub use platform::SimProvider;
 pub use sim::Sim;

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use iothub_simulation::{Report, chaos};
+use iothub_simulation::{Over, Report, chaos};
 
-const USAGE: &str = "usage: iothub-simulation [--seed N | --seeds COUNT [--from N]]
-  --seed N        runs this seed, and prints its list of events
-  --seeds COUNT   runs so many seeds, and prints what fails; default 300
-  --from N        the first of them; default: from the clock, so that each run has fresh ones";
+const USAGE: &str = "usage: iothub-simulation [--over PROTOCOL] [--seed N | --seeds COUNT [--from N]]
+  --over PROTOCOL  mqtt, mqtt-ws, amqp or amqp-ws; default: each in turn, by seed
+  --seed N         runs this seed, and prints its list of events
+  --seeds COUNT    runs so many seeds, and prints what fails; default 300
+  --from N         the first of them; default: from the clock, so that each run has fresh ones";
 
 /// How long a seed may take, in real time.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -23,13 +24,13 @@ enum Task {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match task(&arguments) {
-        Some(Task::One(seed)) => {
-            let report = chaos(seed);
+    match task(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Some((over, Task::One(seed))) => {
+            let report = chaos(seed, over.unwrap_or(Over::of_seed(seed)));
             println!("{report}");
             if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Some(Task::Many { from, count }) => many(from, count),
+        Some((over, Task::Many { from, count })) => many(over, from, count),
         None => {
             println!("{USAGE}");
             ExitCode::from(2)
@@ -37,26 +38,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn task(arguments: &[String]) -> Option<Task> {
+fn task(arguments: &[&str]) -> Option<(Option<Over>, Task)> {
     let number = |text: &str| text.parse::<u64>().ok();
     let fresh = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) * 1000;
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    Some(match arguments[..] {
-        [] => Task::Many { from: fresh(), count: 300 },
-        ["--seed", seed] => Task::One(number(seed)?),
-        ["--seeds", count] => Task::Many { from: fresh(), count: number(count)? },
-        ["--seeds", count, "--from", from] => Task::Many { from: number(from)?, count: number(count)? },
+    Some(match arguments {
+        ["--over", over, rest @ ..] if !rest.contains(&"--over") => (Some(over.parse().ok()?), task(rest)?.1),
+        [] => (None, Task::Many { from: fresh(), count: 300 }),
+        ["--seed", seed] => (None, Task::One(number(seed)?)),
+        ["--seeds", count] => (None, Task::Many { from: fresh(), count: number(count)? }),
+        ["--seeds", count, "--from", from] => (None, Task::Many { from: number(from)?, count: number(count)? }),
         _ => return None,
     })
 }
 
-fn many(from: u64, count: u64) -> ExitCode {
-    println!("chaos: {count} seeds from {from}");
+fn many(over: Option<Over>, from: u64, count: u64) -> ExitCode {
+    println!("chaos over {}: {count} seeds from {from}", over.map_or("all in turn", Over::name));
     let (mut failed, mut slowest, began) = (0, (Duration::ZERO, from), Instant::now());
     let (mut mishaps, mut covered) = (BTreeMap::new(), BTreeMap::new());
     for seed in from..from + count {
         let start = Instant::now();
-        let report = chaos(seed);
+        let report = chaos(seed, over.unwrap_or(Over::of_seed(seed)));
         let took = start.elapsed();
         slowest = slowest.max((took, seed));
         if !report.violations.is_empty() {

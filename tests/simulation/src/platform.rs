@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use iothub_core::{CreateError, Endpoint, Now, Platform, Provider, Readiness, Transport};
 use iothub_net::{Connect, WebSocketConnector, memory};
-use iothub_transport_mqtt::{MqttTransport, SessionOptions};
+use iothub_transport_amqp::{self as amqp, AmqpTransport};
+use iothub_transport_mqtt::{self as mqtt, MqttTransport};
 
+use crate::over::Over;
 use crate::world::{Shared, lock};
 
 /// Whether a client was woken.
@@ -31,39 +33,65 @@ impl Wake for Flag {
     }
 }
 
-/// Makes the transport and the platform of one client of a [`Sim`](crate::Sim).
+/// Makes the transports and platforms of clients of a [`Sim`](crate::Sim).
 pub struct SimProvider {
-    pub(crate) world: Shared,
-    pub(crate) flag: Arc<Flag>,
-    pub(crate) options: SessionOptions,
+    world: Shared,
+    over: Over,
+    mqtt: mqtt::SessionOptions,
+    amqp: amqp::SessionOptions,
 }
 
 impl SimProvider {
-    /// With other options of the MQTT session.
+    pub(crate) fn new(world: Shared, over: Over) -> Self {
+        Self { world, over, mqtt: Default::default(), amqp: Default::default() }
+    }
+
+    /// How long the hub may be silent; whatever the transport has by default.
     #[must_use]
-    pub fn with_options(mut self, change: impl FnOnce(&mut SessionOptions)) -> Self {
-        change(&mut self.options);
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.mqtt.keep_alive = interval;
+        self.amqp.keep_alive = interval;
+        self
+    }
+
+    /// How long each stage of connecting may take; whatever the transport has by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.mqtt.connect_timeout = timeout;
+        self.amqp.connect_timeout = timeout;
+        self
+    }
+
+    /// How many messages may be in flight; whatever the transport has by default.
+    #[must_use]
+    pub fn max_in_flight(mut self, messages: usize) -> Self {
+        self.mqtt.max_in_flight = messages;
+        self.amqp.max_in_flight = messages;
         self
     }
 }
 
 impl Provider for SimProvider {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
-        let (connect, script) = memory::network(endpoint.host.clone(), endpoint.port.unwrap_or(8883));
-        let mut world = lock(&self.world);
-        world.add_dialer(script, self.flag.clone());
-        let mut name = "mqtt";
+        let over = self.over;
+        let (connect, script) = memory::network(endpoint.host.clone(), endpoint.port.unwrap_or(over.port()));
+        lock(&self.world).add_dialer(script, over);
         let mut connect: Box<dyn Connect> = Box::new(connect);
-        if world.fronts.is_some() {
-            name = "mqtt-ws";
-            let timeout = self.options.connect_timeout;
-            connect = Box::new(WebSocketConnector::new(connect, "/$iothub/websocket", "mqtt", timeout)?);
+        if let Some(subprotocol) = over.subprotocol() {
+            let timeout = self.mqtt.connect_timeout;
+            connect = Box::new(WebSocketConnector::new(connect, "/$iothub/websocket", subprotocol, timeout)?);
         }
-        Ok(Box::new(MqttTransport::new(name, connect, self.options.clone())?))
+        Ok(if over.is_amqp() {
+            Box::new(AmqpTransport::new(over.name(), connect, self.amqp.clone())?)
+        } else {
+            Box::new(MqttTransport::new(over.name(), connect, self.mqtt.clone())?)
+        })
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
-        Ok(Box::new(SimPlatform { world: self.world.clone(), flag: self.flag.clone() }))
+        let flag = Arc::new(Flag::default());
+        lock(&self.world).flags.push(flag.clone());
+        Ok(Box::new(SimPlatform { world: self.world.clone(), flag }))
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use iothub_core::Now;
 use iothub_emulator::{Config, DeviceAuth, Hub, HubError, OfflineHub};
-use iothub_transport_mqtt::SessionOptions;
 
 use crate::link::Link;
 use crate::network::{Ends, Path, Way};
-use crate::platform::{Flag, SimProvider};
+use crate::over::Over;
+use crate::platform::SimProvider;
 use crate::rival;
 use crate::world::{Shared, World, lock};
 
@@ -24,6 +24,7 @@ const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub struct Sim {
     world: Shared,
     hub: Hub,
+    over: Over,
 }
 
 impl Sim {
@@ -41,14 +42,16 @@ impl Sim {
         let wall = SystemTime::UNIX_EPOCH + START;
         let offline = OfflineHub::new(config, wall).expect("the hub's settings are in range");
         let hub = offline.hub();
-        let world = World::new(offline, fastrand::Rng::with_seed(seed), wall);
-        Self { world: Arc::new(Mutex::new(world)), hub }
+        // Names that are drawn on this thread, of links and connections, are the same each time.
+        fastrand::seed(seed);
+        let world = World::new(offline, seed, wall);
+        Self { world: Arc::new(Mutex::new(world)), hub, over: Over::Mqtt }
     }
 
-    /// The same simulation, in which clients that are made from now on speak MQTT over WebSocket.
+    /// The same simulation, whose providers from now on make clients that speak this. Before, it is MQTT.
     #[must_use]
-    pub fn over_web_sockets(self, seed: u64) -> Self {
-        lock(&self.world).fronts = Some(fastrand::Rng::with_seed(seed));
+    pub fn over(mut self, over: Over) -> Self {
+        self.over = over;
         self
     }
 
@@ -67,10 +70,9 @@ impl Sim {
         &self.hub
     }
 
-    /// What one client is made with.
+    /// What a client is made with.
     pub fn provider(&self) -> SimProvider {
-        let flag = Arc::new(Flag::default());
-        SimProvider { world: self.world.clone(), flag, options: SessionOptions::default() }
+        SimProvider::new(self.world.clone(), self.over)
     }
 
     /// The time on the client's clocks. The hub's monotonic clock runs with them, and its date too unless it is set.

@@ -11,6 +11,7 @@ use iothub_net::memory::Script;
 use crate::front::Front;
 use crate::link::{Link, Moved};
 use crate::network::{Ends, Path};
+use crate::over::Over;
 use crate::platform::Flag;
 
 /// How often the world may be asked without that anything moves or time passes, before it says that somebody spins.
@@ -24,8 +25,8 @@ pub(crate) fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
 
 /// Who connects: one client's way into the network.
 pub(crate) struct Dialer {
-    pub(crate) script: Script,
-    pub(crate) flag: Arc<Flag>,
+    script: Script,
+    over: Over,
     /// How many of its attempts were seen.
     seen: usize,
     /// When the attempt under way ends, and how.
@@ -38,10 +39,12 @@ pub(crate) struct World {
     start: Now,
     elapsed: Duration,
     dialers: Vec<Dialer>,
+    /// Whether each client was woken.
+    pub(crate) flags: Vec<Arc<Flag>>,
     pub(crate) links: Vec<Link>,
     pub(crate) path: Path,
-    /// Whether clients speak WebSocket, and what the hub's front ends draw from then.
-    pub(crate) fronts: Option<fastrand::Rng>,
+    /// What the hub's WebSocket front ends draw from.
+    fronts: fastrand::Rng,
     /// How the next attempts end; later ones succeed.
     pub(crate) attempts_end: VecDeque<Ends>,
     pub(crate) rivals: Vec<OfflineConnection>,
@@ -53,17 +56,18 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(hub: OfflineHub, random: fastrand::Rng, wall: SystemTime) -> Self {
+    pub(crate) fn new(hub: OfflineHub, seed: u64, wall: SystemTime) -> Self {
         Self {
             hub,
-            random,
+            random: fastrand::Rng::with_seed(seed),
             // Only differences to this instant are ever looked at.
             start: Now { mono: Instant::now(), wall },
             elapsed: Duration::ZERO,
             dialers: Vec::new(),
+            flags: Vec::new(),
             links: Vec::new(),
             path: Path::default(),
-            fronts: None,
+            fronts: fastrand::Rng::with_seed(seed),
             attempts_end: VecDeque::new(),
             rivals: Vec::new(),
             log: Vec::new(),
@@ -84,13 +88,13 @@ impl World {
         self.log.push((self.elapsed, text.into()));
     }
 
-    pub(crate) fn add_dialer(&mut self, script: Script, flag: Arc<Flag>) {
-        self.dialers.push(Dialer { script, flag, seen: 0, attempt: None });
+    pub(crate) fn add_dialer(&mut self, script: Script, over: Over) {
+        self.dialers.push(Dialer { script, over, seen: 0, attempt: None });
     }
 
     /// Lets the world go on until a client has something to look at, or until then.
     pub(crate) fn park(&mut self, until: Option<Instant>) {
-        let was_woken = self.dialers.iter().any(|dialer| dialer.flag.is_set());
+        let was_woken = self.flags.iter().any(|flag| flag.is_set());
         self.links.iter_mut().for_each(Link::client_looks);
         let before = self.elapsed;
         let mut has_news = self.settle();
@@ -107,7 +111,7 @@ impl World {
     /// Moves bytes until nothing moves any more; `true` if a client has something to look at. Wakes that come from the
     /// moving itself are not news.
     fn settle(&mut self) -> bool {
-        let woken: Vec<bool> = self.dialers.iter().map(|dialer| dialer.flag.is_set()).collect();
+        let woken: Vec<bool> = self.flags.iter().map(|flag| flag.is_set()).collect();
         let mut has_news = false;
         loop {
             let Moved { any, news } = self.step();
@@ -116,8 +120,8 @@ impl World {
                 break;
             }
         }
-        for (dialer, was_woken) in self.dialers.iter().zip(woken) {
-            dialer.flag.set(was_woken || has_news);
+        for (flag, was_woken) in self.flags.iter().zip(woken) {
+            flag.set(was_woken || has_news);
         }
         self.links.retain(|link| !link.is_over());
         has_news
@@ -166,8 +170,10 @@ impl World {
         let Some((_, end)) = dialer.attempt.take_if(|(due, _)| *due <= now) else { return false };
         match end {
             Ok(()) => {
-                let front = self.fronts.as_mut().map(|random| Front::new(random.fork()));
-                let link = Link::new(dialer.script.accept(), self.hub.accept(), front, self.path.clone());
+                let over = dialer.over;
+                let front = over.subprotocol().map(|subprotocol| Front::new(subprotocol, self.fronts.fork()));
+                let hub = if over.is_amqp() { self.hub.accept_amqp() } else { self.hub.accept() };
+                let link = Link::new(dialer.script.accept(), hub, front, self.path.clone());
                 self.links.push(link);
                 self.note("network: a connection is established");
             }

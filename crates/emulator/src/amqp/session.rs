@@ -148,7 +148,19 @@ impl Head {
             Some(error) => DisconnectReason::ProtocolViolation(error.to_string()),
             None => DisconnectReason::ByService,
         };
-        self.drop_links(hub, now, channel, &why);
+        self.end_session_because(hub, now, channel, error, &why);
+    }
+
+    /// The same, for a reason that is not in the error.
+    pub(super) fn end_session_because(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        channel: u16,
+        error: Option<Error>,
+        why: &DisconnectReason,
+    ) {
+        self.drop_links(hub, now, channel, why);
         self.say(now, channel, Performative::End(EndPerformative { error }));
         if let State::Open(open) = &mut self.state
             && let Some(session) = open.sessions.get_mut(&channel)

@@ -142,7 +142,8 @@ impl Head {
                 let State::Open(open) = &self.state else { return };
                 let theirs = open.links().find(|(_, link)| link.node.identity.as_ref() == Some(identity));
                 if let Some((place, _)) = theirs {
-                    self.end_session(hub, now, place.channel, as_error(condition));
+                    let why = DisconnectReason::Fault(fault.clone());
+                    self.end_session_because(hub, now, place.channel, as_error(condition), &why);
                 }
             }
             Fault::AmqpClose { condition } => {

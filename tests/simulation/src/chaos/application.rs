@@ -13,6 +13,7 @@ use serde_json::json;
 use super::DEVICE;
 use super::ledger::{Decision, Ledger};
 use crate::network::Path;
+use crate::over::Over;
 use crate::sim::Sim;
 
 /// What reached the application.
@@ -47,6 +48,7 @@ pub(super) enum Tracked {
 
 pub(super) struct Application {
     pub(super) sim: Sim,
+    pub(super) over: Over,
     pub(super) client: DeviceClient,
     pub(super) ledger: Ledger,
     pub(super) random: fastrand::Rng,
@@ -63,7 +65,7 @@ pub(super) struct Application {
 }
 
 impl Application {
-    pub(super) fn start(sim: &Sim, mut random: fastrand::Rng) -> Self {
+    pub(super) fn start(sim: &Sim, over: Over, mut random: fastrand::Rng) -> Self {
         let key = sim.create_device(DEVICE).expect("a new hub takes a device");
         let life = Duration::from_secs(random.u64(40..=200));
         let token_life = (random.u8(0..4) == 0).then_some(life);
@@ -89,11 +91,11 @@ impl Application {
             retry = retry.with_limit(Duration::from_secs(20));
         }
         let window = random.usize(1..=20);
-        let provider = sim.provider().with_options(|options| {
-            options.keep_alive = Duration::from_secs(30);
-            options.connect_timeout = Duration::from_secs(10);
-            options.max_in_flight = window;
-        });
+        let provider = sim
+            .provider()
+            .keep_alive(Duration::from_secs(30))
+            .connect_timeout(Duration::from_secs(10))
+            .max_in_flight(window);
         let client = DeviceClient::builder(&connection_string)
             .token_lifetime(life)
             .retry_policy(retry)
@@ -105,6 +107,7 @@ impl Application {
         ));
         let mut application = Self {
             sim: sim.clone(),
+            over,
             client,
             ledger: Ledger::new(sim.now().wall),
             random,
@@ -180,6 +183,11 @@ impl Application {
                 match decision {
                     Decision::Complete => message.complete(),
                     Decision::Abandon => message.abandon(),
+                    Decision::Reject => {
+                        if let Err(refused) = message.reject() {
+                            self.ledger.violate(format!("a message cannot be rejected: {refused}"));
+                        }
+                    }
                     Decision::Drop => drop(message),
                 }
             }

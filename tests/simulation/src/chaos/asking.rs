@@ -43,11 +43,20 @@ impl Application {
     pub(super) fn unsubscribe(&mut self, feature: Feature) {
         self.say(format!("unsubscribes from {feature}"));
         self.subscribed.retain(|subscribed| *subscribed != feature);
+        self.links_went(feature);
         match feature {
             Feature::CloudToDevice if self.uses_callbacks => self.client.clear_message_callback(),
             Feature::DesiredProperties if self.uses_callbacks => self.client.clear_twin_callback(),
             Feature::Methods if self.uses_callbacks => self.client.clear_method_callback(),
             other => self.client.unsubscribe(other),
+        }
+    }
+
+    /// Over AMQP a subscription is links of its own.
+    pub(super) fn links_went(&mut self, feature: Feature) {
+        if self.over.is_amqp() && feature == Feature::Methods {
+            let now = self.now();
+            self.ledger.methods_went.push(now);
         }
     }
 

@@ -50,6 +50,7 @@ impl Application {
             },
             Event::SubscriptionRefused { feature, .. } => {
                 self.say(format!("hears that {feature} are refused"));
+                self.links_went(feature);
                 let soon = Duration::from_secs(1);
                 self.plan(soon, Plan::Subscribe(feature));
             }
@@ -94,6 +95,7 @@ impl Application {
             _ if self.is_healed => Decision::Complete,
             0 | 1 => Decision::Abandon,
             2 => Decision::Drop,
+            3 if self.over.is_amqp() => Decision::Reject,
             _ => Decision::Complete,
         };
         let wait = self.patience(&[30, 90]);

@@ -46,6 +46,8 @@ pub(super) struct Letter {
 pub(super) enum Decision {
     Complete,
     Abandon,
+    /// Not over MQTT.
+    Reject,
     Drop,
 }
 
@@ -107,6 +109,14 @@ pub(super) struct Ledger {
     pub(super) changes_were_lost: bool,
     /// The hub's clock was set.
     pub(super) clock_jumped: bool,
+    /// When the links of methods went without the connection: what had come on them cannot be answered over AMQP.
+    pub(super) methods_went: Vec<At>,
+    /// The hub may have a link for answers to methods on which the client cannot send.
+    pub(super) answers_are_stuck: bool,
+    /// The hub may have refused telemetry for no fault of the client's.
+    pub(super) telemetry_is_refused: bool,
+    /// The hub may have taken a cloud-to-device message for completed when it sent it.
+    pub(super) hub_settles: bool,
     pub(super) refused: u64,
     pub(super) stale: u64,
     pub(super) violations: Vec<String>,
@@ -131,6 +141,10 @@ impl Ledger {
             versions_are_wrong: false,
             changes_were_lost: false,
             clock_jumped: false,
+            methods_went: Vec::new(),
+            answers_are_stuck: false,
+            telemetry_is_refused: false,
+            hub_settles: false,
             refused: 0,
             stale: 0,
             violations: Vec::new(),

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iothub_emulator::{Activity, DropPoint, Fault, TwinPatchFault, TwinReplyFault};
+use iothub_emulator::{Activity, AmqpLink, AmqpOutcome, CbsFault, DropPoint, Fault, TwinPatchFault, TwinReplyFault};
 
 use super::DEVICE;
 use super::application::Application;
 use crate::network::{Ends, Path, Way};
+use crate::over::Over;
 use crate::sim::Sim;
 
-const DROP_POINTS: [DropPoint; 15] = [
+const MQTT_DROP_POINTS: &[DropPoint] = &[
     DropPoint::TcpAccepted,
     DropPoint::TlsEstablished,
     DropPoint::ConnectReceived,
@@ -28,6 +29,51 @@ const DROP_POINTS: [DropPoint; 15] = [
     DropPoint::MidPacket,
 ];
 
+const AMQP_DROP_POINTS: &[DropPoint] = &[
+    DropPoint::TcpAccepted,
+    DropPoint::TlsEstablished,
+    DropPoint::PutTokenReceived,
+    DropPoint::AttachReceived,
+    DropPoint::Attached,
+    DropPoint::PublishReceived,
+    DropPoint::PublishStored,
+    DropPoint::PubackSent,
+    DropPoint::C2dSent,
+    DropPoint::PubackReceived,
+    DropPoint::TwinExecuted,
+    DropPoint::DesiredSent,
+    DropPoint::MethodSent,
+    DropPoint::MidPacket,
+];
+
+/// The links of a device over AMQP, and those of its tokens.
+const LINKS: [AmqpLink; 8] = [
+    AmqpLink::TokenRequests,
+    AmqpLink::TokenReplies,
+    AmqpLink::Telemetry,
+    AmqpLink::CloudToDevice,
+    AmqpLink::TwinRequests,
+    AmqpLink::TwinReplies,
+    AmqpLink::MethodRequests,
+    AmqpLink::MethodResponses,
+];
+
+/// Those on which the device sends.
+const SENDING_LINKS: [AmqpLink; 4] =
+    [AmqpLink::TokenRequests, AmqpLink::Telemetry, AmqpLink::TwinRequests, AmqpLink::MethodResponses];
+
+/// With which conditions a hub ends or refuses something; without any it says nothing.
+const CONDITIONS: [Option<&str>; 8] = [
+    None,
+    None,
+    Some("amqp:link:detach-forced"),
+    Some("amqp:connection:forced"),
+    Some("amqp:internal-error"),
+    Some("amqp:unauthorized-access"),
+    Some("amqp:not-found"),
+    Some("com.microsoft:device-container-throttled"),
+];
+
 /// The sorts of mishaps. A run has as many different ones as it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
@@ -40,6 +86,15 @@ enum Sort {
     Pingresp,
     SessionLost,
     DuplicateDelivery,
+    Dispositions,
+    Outcome,
+    Token,
+    Detach,
+    End,
+    Close,
+    RefuseAttach,
+    WithholdCredit,
+    WrongSettleMode,
     Kill,
     HubHalfOpen,
     SplitAt,
@@ -56,8 +111,8 @@ enum Sort {
     HubClock,
 }
 
-const SORTS: [Sort; 23] = [
-    Sort::Drop,
+/// What only MQTT has.
+const OF_MQTT: &[Sort] = &[
     Sort::Connack,
     Sort::RefuseConnect,
     Sort::Pubacks,
@@ -66,6 +121,22 @@ const SORTS: [Sort; 23] = [
     Sort::Pingresp,
     Sort::SessionLost,
     Sort::DuplicateDelivery,
+];
+
+/// What only AMQP has.
+const OF_AMQP: &[Sort] = &[
+    Sort::Dispositions,
+    Sort::Outcome,
+    Sort::Token,
+    Sort::Detach,
+    Sort::End,
+    Sort::Close,
+    Sort::RefuseAttach,
+    Sort::WithholdCredit,
+    Sort::WrongSettleMode,
+];
+
+const OF_ALL: &[Sort] = &[
     Sort::Kill,
     Sort::HubHalfOpen,
     Sort::SplitAt,
@@ -83,6 +154,7 @@ const SORTS: [Sort; 23] = [
 ];
 
 pub(super) struct Mishaps {
+    over: Over,
     to_come: Vec<Sort>,
     random: fastrand::Rng,
     /// Those of the network and the registration that took effect; the hub records its own.
@@ -90,13 +162,16 @@ pub(super) struct Mishaps {
 }
 
 impl Mishaps {
-    /// So many mishaps: a third are drops, the others as different as they can be.
-    pub(super) fn new(count: usize, mut random: fastrand::Rng) -> Self {
-        let mut sorts = SORTS;
+    /// So many mishaps: a third are drops, over AMQP of links too, the others as different as they can be.
+    pub(super) fn new(count: usize, over: Over, mut random: fastrand::Rng) -> Self {
+        let (own, frequent): (_, &[Sort]) =
+            if over.is_amqp() { (OF_AMQP, &[Sort::Drop, Sort::Detach]) } else { (OF_MQTT, &[Sort::Drop]) };
+        let mut sorts = [own, OF_ALL].concat();
         random.shuffle(&mut sorts);
-        let mut to_come: Vec<_> = std::iter::repeat_n(Sort::Drop, count / 3).chain(sorts).take(count).collect();
+        let frequent = frequent.iter().copied().cycle().take(count / 3);
+        let mut to_come: Vec<_> = frequent.chain(sorts).take(count).collect();
         random.shuffle(&mut to_come);
-        Self { to_come, random, took_effect: BTreeMap::new() }
+        Self { over, to_come, random, took_effect: BTreeMap::new() }
     }
 
     /// The next one happens, or waits at the hub for its occasion.
@@ -107,7 +182,8 @@ impl Mishaps {
         let seconds = |random: &mut fastrand::Rng, most: u64| Duration::from_millis(random.u64(1..most * 1000));
         match sort {
             Sort::Drop => {
-                let at = DROP_POINTS[random.usize(0..DROP_POINTS.len())];
+                let points = if self.over.is_amqp() { AMQP_DROP_POINTS } else { MQTT_DROP_POINTS };
+                let at = one_of(random, points);
                 inject(application, Fault::Drop { device: None, at });
             }
             Sort::Connack => inject(
@@ -148,6 +224,48 @@ impl Mishaps {
             ),
             Sort::SessionLost => inject(application, Fault::SessionLost),
             Sort::DuplicateDelivery => inject(application, Fault::DuplicateDelivery),
+            Sort::Dispositions => inject(
+                application,
+                match random.bool() {
+                    false => Fault::DropPubacks { count: random.u32(1..4) },
+                    true => Fault::DelayPubacks { count: random.u32(1..6), by: seconds(random, 70) },
+                },
+            ),
+            Sort::Outcome => {
+                application.ledger.telemetry_is_refused = true;
+                let rejected = AmqpOutcome::Rejected { condition: "amqp:internal-error".to_owned() };
+                let outcomes = [rejected, AmqpOutcome::Released, AmqpOutcome::Modified];
+                inject(application, Fault::AmqpOutcome(one_of(random, &outcomes)));
+            }
+            Sort::Token => inject(
+                application,
+                Fault::Cbs(match random.u8(0..3) {
+                    0 => CbsFault::Withhold,
+                    1 => CbsFault::Delay(seconds(random, 15)),
+                    _ => CbsFault::Status(one_of(random, &[400, 401, 404, 500, 503])),
+                }),
+            ),
+            Sort::Detach => {
+                let link = one_of(random, &LINKS);
+                inject(application, Fault::AmqpDetach { link, condition: condition(random) });
+            }
+            Sort::End => inject(application, Fault::AmqpEnd { condition: condition(random) }),
+            Sort::Close => inject(application, Fault::AmqpClose { condition: condition(random) }),
+            Sort::RefuseAttach => {
+                let link = one_of(random, &LINKS);
+                let condition = condition(random).unwrap_or_else(|| "amqp:link:stolen".to_owned());
+                inject(application, Fault::AmqpRefuseAttach { link, condition });
+            }
+            Sort::WithholdCredit => {
+                let link = one_of(random, &SENDING_LINKS);
+                application.ledger.answers_are_stuck |= link == AmqpLink::MethodResponses;
+                inject(application, Fault::AmqpWithholdCredit { link });
+            }
+            Sort::WrongSettleMode => {
+                let link = one_of(random, &LINKS);
+                application.ledger.hub_settles |= link == AmqpLink::CloudToDevice;
+                inject(application, Fault::AmqpWrongSettleMode { link });
+            }
             Sort::Kill => {
                 let lasts = seconds(random, 10);
                 let faults = [
@@ -157,7 +275,9 @@ impl Mishaps {
                     Fault::Quota { lasts },
                     Fault::AuthError { lasts },
                 ];
-                inject(application, faults[random.usize(0..faults.len())].clone());
+                // Over MQTT, and of the first two, it is the connection that ends.
+                application.ledger.telemetry_is_refused |= self.over.is_amqp();
+                inject(application, one_of(random, &faults));
             }
             Sort::HubHalfOpen => inject(application, Fault::HalfOpen),
             Sort::SplitAt => inject(application, Fault::SplitAt { byte: random.usize(0..200) }),
@@ -252,6 +372,14 @@ impl Mishaps {
     }
 }
 
+fn one_of<T: Clone>(random: &mut fastrand::Rng, choice: &[T]) -> T {
+    choice[random.usize(0..choice.len())].clone()
+}
+
+fn condition(random: &mut fastrand::Rng) -> Option<String> {
+    one_of(random, &CONDITIONS).map(str::to_owned)
+}
+
 fn inject(application: &mut Application, fault: Fault) {
     application.sim.note(format!("hub: waits with {fault:?}"));
     if fault == Fault::HalfOpen {
@@ -272,6 +400,12 @@ fn name(fault: &Fault) -> String {
         Fault::Drop { at, .. } => format!("Drop({at:?})"),
         Fault::TwinReply(reply) => format!("TwinReply({})", word(format!("{reply:?}"))),
         Fault::TwinPatch(patch) => format!("TwinPatch({patch:?})"),
+        Fault::Cbs(fault) => format!("Cbs({})", word(format!("{fault:?}"))),
+        Fault::AmqpOutcome(outcome) => format!("AmqpOutcome({})", word(format!("{outcome:?}"))),
+        Fault::AmqpDetach { link, .. } => format!("AmqpDetach({link:?})"),
+        Fault::AmqpRefuseAttach { link, .. } => format!("AmqpRefuseAttach({link:?})"),
+        Fault::AmqpWithholdCredit { link } => format!("AmqpWithholdCredit({link:?})"),
+        Fault::AmqpWrongSettleMode { link } => format!("AmqpWrongSettleMode({link:?})"),
         other => word(format!("{other:?}")),
     }
 }

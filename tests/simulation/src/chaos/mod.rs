@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use iothub_emulator::{Config, LockExpiry, OutOfOrderPuback};
 
+use crate::over::Over;
 use crate::sim::Sim;
 use application::Application;
 use mishaps::Mishaps;
@@ -39,6 +40,8 @@ const HEALING: Duration = Duration::from_secs(1800);
 pub struct Report {
     /// The seed that makes the same run again.
     pub seed: u64,
+    /// What the client spoke.
+    pub over: Over,
     /// What both ends did and heard: the time since the start, and what. Two runs of a seed have the same list.
     pub events: Vec<(Duration, String)>,
     /// What must not be; empty if all is well.
@@ -54,23 +57,21 @@ impl std::fmt::Display for Report {
         for (at, event) in &self.events {
             writeln!(f, "{:>12.6}  {event}", at.as_secs_f64())?;
         }
-        writeln!(f, "\nseed {}: {} violations", self.seed, self.violations.len())?;
-        for violation in &self.violations {
+        let Self { seed, over, violations, .. } = self;
+        writeln!(f, "\nseed {seed} over {over}: {} violations", violations.len())?;
+        for violation in violations {
             writeln!(f, "  {violation}")?;
         }
-        writeln!(f, "the same again: cargo run -p iothub-simulation -- --seed {}", self.seed)
+        writeln!(f, "the same again: cargo run -p iothub-simulation -- --over {over} --seed {seed}")
     }
 }
 
-/// Runs a seed: an odd one over a WebSocket.
-pub fn chaos(seed: u64) -> Report {
+/// Runs a seed with a client that speaks this.
+pub fn chaos(seed: u64, over: Over) -> Report {
     let mut random = fastrand::Rng::with_seed(seed);
     let lock_expiry = if random.u8(0..4) == 0 { LockExpiry::Hold } else { LockExpiry::Redeliver };
-    let mut sim = Sim::with_hub(seed, hub_settings(lock_expiry, &mut random));
-    if seed % 2 == 1 {
-        sim = sim.over_web_sockets(seed);
-    }
-    let run = catch_unwind(AssertUnwindSafe(|| run(&sim, lock_expiry, &mut random)));
+    let sim = Sim::with_hub(seed, hub_settings(lock_expiry, &mut random)).over(over);
+    let run = catch_unwind(AssertUnwindSafe(|| run(&sim, over, lock_expiry, &mut random)));
     let (violations, mishaps, covered) = match run {
         Ok(done) => done,
         Err(panic) => {
@@ -79,7 +80,7 @@ pub fn chaos(seed: u64) -> Report {
             (vec![violation], BTreeMap::new(), BTreeMap::new())
         }
     };
-    Report { seed, events: narrator::events(&sim, DEVICE), violations, mishaps, covered }
+    Report { seed, over, events: narrator::events(&sim, DEVICE), violations, mishaps, covered }
 }
 
 /// Where it is not certain what the real hub does, seeds differ.
@@ -94,9 +95,9 @@ fn hub_settings(lock_expiry: LockExpiry, random: &mut fastrand::Rng) -> Config {
 
 type Findings = (Vec<String>, BTreeMap<String, u32>, BTreeMap<&'static str, u64>);
 
-fn run(sim: &Sim, lock_expiry: LockExpiry, random: &mut fastrand::Rng) -> Findings {
-    let mut application = Application::start(sim, random.fork());
-    let mut mishaps = Mishaps::new(MISHAPS, random.fork());
+fn run(sim: &Sim, over: Over, lock_expiry: LockExpiry, random: &mut fastrand::Rng) -> Findings {
+    let mut application = Application::start(sim, over, random.fork());
+    let mut mishaps = Mishaps::new(MISHAPS, over, random.fork());
     let mut left = (OPERATIONS, MISHAPS);
     while left != (0, 0) {
         if random.usize(0..left.0 + left.1) < left.0 {

@@ -17,11 +17,13 @@ pub(super) fn check(
     for (n, letter) in ledger.letters.iter().enumerate() {
         let ended: Vec<_> = outcomes.iter().filter(|outcome| outcome.message_id == letter.id).collect();
         let waits = queue.iter().filter(|record| record.message_id == letter.id).count();
-        let was_completed = completions(ledger, n).next().is_some();
+        let was_completed = ledger.hub_settles || decisions(ledger, n, Decision::Complete).next().is_some();
+        let was_rejected = decisions(ledger, n, Decision::Reject).next().is_some();
         match (&ended[..], waits) {
             ([], 1) => {}
             ([one], 0) if one.result == C2dResult::Expired => {}
             ([one], 0) if one.result == C2dResult::Completed && was_completed => {}
+            ([one], 0) if one.result == C2dResult::Rejected && was_rejected => {}
             ([one], 0) if one.result == C2dResult::Completed => {
                 found.push(format!("{} is completed at the hub, and the application never did so", letter.id));
             }
@@ -32,16 +34,16 @@ pub(super) fn check(
     }
     found.extend(check_order(ledger, activity));
     found.extend(check_acknowledgements(activity));
-    if !ledger.clock_jumped {
+    if !ledger.clock_jumped && !ledger.hub_settles {
         found.extend(check_completions(ledger, activity));
     }
     found
 }
 
-/// When the application completed this letter, be it that nobody heard of it any more.
-fn completions(ledger: &Ledger, letter: usize) -> impl Iterator<Item = At> {
+/// When the application decided so about this letter, be it that nobody heard of it any more.
+fn decisions(ledger: &Ledger, letter: usize, decision: Decision) -> impl Iterator<Item = At> {
     ledger.deliveries.iter().filter_map(move |delivery| match delivery.decided {
-        Some((at, Decision::Complete)) if delivery.letter == letter => Some(at),
+        Some((at, decided)) if delivery.letter == letter && decided == decision => Some(at),
         _ => None,
     })
 }
@@ -60,8 +62,9 @@ fn check_completions(ledger: &Ledger, activity: &[Activity]) -> Vec<String> {
             Activity::C2dAcked { at, connection, message_id } => {
                 let since = sent.get(&(*connection, message_id)).copied().unwrap_or(Duration::MAX);
                 let letter = ledger.letters.iter().position(|letter| letter.id == *message_id);
-                let is_decided = letter
-                    .is_some_and(|letter| completions(ledger, letter).any(|done| (since..=time(*at)).contains(&done)));
+                let is_decided = letter.is_some_and(|letter| {
+                    decisions(ledger, letter, Decision::Complete).any(|done| (since..=time(*at)).contains(&done))
+                });
                 if !is_decided {
                     found.push(format!("connection {connection}: {message_id} is acknowledged, and was not completed"));
                 }

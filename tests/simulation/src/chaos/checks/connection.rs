@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use iothub_core::{ConnectionState, ConnectionStatus, StatusChange};
-use iothub_emulator::{Activity, DisconnectReason};
+use iothub_emulator::{Activity, ConnectionId, DisconnectReason};
 
 use crate::chaos::ledger::{At, Ledger};
 
@@ -28,7 +28,7 @@ pub(super) fn check(ledger: &Ledger, activity: &[Activity]) -> Vec<String> {
         before = change.state;
     }
     found.extend(ledger.statuses.windows(2).filter_map(|pair| check_attempt(pair, &ledger.reconnects)));
-    found.extend(activity.iter().filter_map(|activity| check_end(activity, ledger)));
+    found.extend(activity.iter().filter_map(|end| check_end(end, activity, ledger)));
     found
 }
 
@@ -55,9 +55,12 @@ fn check_attempt(pair: &[(At, StatusChange)], asked: &[At]) -> Option<String> {
 }
 
 /// The hub ends no connection because the client broke a rule, or forgot its token or keep-alive.
-fn check_end(activity: &Activity, ledger: &Ledger) -> Option<String> {
-    let Activity::Disconnected { at, why, connection } = activity else { return None };
+fn check_end(end: &Activity, activity: &[Activity], ledger: &Ledger) -> Option<String> {
+    let Activity::Disconnected { at, why, connection } = end else { return None };
     let is_wrong = match why {
+        DisconnectReason::ProtocolViolation(what) if what.contains("unattached-handle") => {
+            !was_detached(*connection, activity)
+        }
         DisconnectReason::ProtocolViolation(_)
         | DisconnectReason::Qos2
         | DisconnectReason::MessageTooLarge { .. }
@@ -71,6 +74,17 @@ fn check_end(activity: &Activity, ledger: &Ledger) -> Option<String> {
         _ => false,
     };
     is_wrong.then(|| format!("the hub ended connection {connection}: {why:?}"))
+}
+
+/// Whether the hub detached or refused a link there. The client's AMQP package answers that at once, and then cannot take
+/// back what the link itself was about to say; so the hub may hear of a link that is no more.
+fn was_detached(connection: ConnectionId, activity: &[Activity]) -> bool {
+    activity.iter().any(|activity| match activity {
+        Activity::AmqpDetached { connection: of, by_client: false, .. } => *of == connection,
+        // On record with the connection that carries the device's.
+        Activity::AmqpAttachRefused { .. } => true,
+        _ => false,
+    })
 }
 
 /// Whether the client lost a connection that it used at that time; a half-open one it had given up before.

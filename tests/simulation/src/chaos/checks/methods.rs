@@ -7,6 +7,7 @@ use iothub_emulator::{MethodError, MethodResult};
 use serde_json::json;
 
 use crate::chaos::ledger::{Call, Came, Ledger};
+use crate::over::Over;
 
 /// The statuses with which the client itself answers: dropped, and nobody asked for it.
 const DROPPED: i64 = 500;
@@ -15,15 +16,20 @@ const UNWANTED: i64 = 501;
 /// How long an answer may be under way, on the slowest path.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// How long a loss that nobody is told of may last, until keep-alive notices it.
-const SILENCE: Duration = Duration::from_secs(120);
+/// How long an answer may wait over AMQP until a link that is being attached is given up: the client's connect time-out.
+const ATTACHING: Duration = Duration::from_secs(10);
 
-pub(super) fn check(ledger: &Ledger) -> Vec<String> {
-    let wrong = |(n, call): (usize, &Call)| check_call(n, call, ledger).map(|what| format!("call {n} {what}"));
+/// How long a loss that nobody is told of may last: over MQTT until keep-alive notices it, over AMQP until the hub's idle time-out
+/// or the client's wait for a confirmation ends.
+const SILENCE: Duration = Duration::from_secs(120);
+const AMQP_SILENCE: Duration = Duration::from_secs(400);
+
+pub(super) fn check(ledger: &Ledger, over: Over) -> Vec<String> {
+    let wrong = |(n, call): (usize, &Call)| check_call(n, call, ledger, over).map(|what| format!("call {n} {what}"));
     ledger.calls.iter().enumerate().filter_map(wrong).collect()
 }
 
-fn check_call(n: usize, call: &Call, ledger: &Ledger) -> Option<String> {
+fn check_call(n: usize, call: &Call, ledger: &Ledger, over: Over) -> Option<String> {
     match &call.result {
         None => Some("has no result".to_owned()),
         Some(Ok(MethodResult { status, payload, .. })) => {
@@ -37,7 +43,7 @@ fn check_call(n: usize, call: &Call, ledger: &Ledger) -> Option<String> {
             (!is_right).then(|| format!("got {status} {payload}, which nobody answered"))
         }
         Some(Err(MethodError::Timeout { .. })) => {
-            let was_lost = |came: &Came| was_lost(came, call, ledger);
+            let was_lost = |came: &Came| was_lost(came, call, ledger, over);
             (!call.came.is_empty() && !call.came.iter().any(was_lost))
                 .then(|| "was answered in time on a connection that lived, and timed out all the same".to_owned())
         }
@@ -49,15 +55,17 @@ fn check_call(n: usize, call: &Call, ledger: &Ledger) -> Option<String> {
 }
 
 /// Whether a call that came may have no answer: given too late, or the connection ended, or lost what was sent.
-fn was_lost(came: &Came, call: &Call, ledger: &Ledger) -> bool {
+fn was_lost(came: &Came, call: &Call, ledger: &Ledger, over: Over) -> bool {
     let ends = call.answers.iter().map(|(at, _)| *at).chain(call.dropped.iter().copied());
     let Some(answered) = ends.filter(|at| *at >= came.at).min() else { return true };
     let until = answered + UNDER_WAY;
-    let mut later = ledger.statuses[came.after..].iter().take_while(|(at, _)| *at <= until);
+    let (attaching, silence) = if over.is_amqp() { (ATTACHING, AMQP_SILENCE) } else { (Duration::ZERO, SILENCE) };
+    let mut later = ledger.statuses[came.after..].iter().take_while(|(at, _)| *at <= until + attaching);
     // A connection that is being replaced when the call comes ends sooner or later.
     let before = ledger.statuses[..came.after].last();
     let is_replaced = before.is_some_and(|(_, change)| change.state == ConnectionState::Renewing);
     let connection_ended = is_replaced || later.any(|(_, change)| change.state != ConnectionState::Ready);
-    let is_silent = ledger.silence.iter().any(|since| (*since..=*since + SILENCE).contains(&answered));
-    until >= call.started + call.timeout || connection_ended || is_silent
+    let is_silent = ledger.silence.iter().any(|since| (*since..=*since + silence).contains(&answered));
+    let links_went = ledger.methods_went.iter().any(|at| (came.at..=until).contains(at));
+    until >= call.started + call.timeout || connection_ended || is_silent || links_went || ledger.answers_are_stuck
 }

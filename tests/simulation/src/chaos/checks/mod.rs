@@ -19,13 +19,13 @@ pub(super) fn all(application: &mut Application) {
     let activity = hub.activity(DEVICE);
     let stats = application.client.stats();
     let ledger = &application.ledger;
-    let mut found = telemetry::check(ledger, &hub.telemetry(DEVICE), &activity, stats);
+    let mut found = telemetry::check(ledger, application.over, &hub.telemetry(DEVICE), &activity, stats);
     found.extend(c2d::check(ledger, &hub.c2d_outcomes(DEVICE), &hub.c2d_queue(DEVICE), &activity));
     match hub.twin(DEVICE) {
         Ok(twin) => found.extend(twin::check(ledger, &twin)),
         Err(error) => found.push(error.to_string()),
     }
-    found.extend(methods::check(ledger));
+    found.extend(methods::check(ledger, application.over));
     found.extend(connection::check(ledger, &activity));
     application.ledger.violations.extend(found);
 }

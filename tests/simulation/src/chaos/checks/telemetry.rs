@@ -6,11 +6,20 @@ use iothub_core::Stats;
 use iothub_emulator::{Activity, TelemetryRecord};
 
 use crate::chaos::ledger::{Ledger, Outcome, Sent};
+use crate::over::Over;
 
 /// A deadline is missed *after* it, not at it: one nanosecond.
 const AFTER: Duration = Duration::from_nanos(1);
 
-pub(super) fn check(ledger: &Ledger, stored: &[TelemetryRecord], activity: &[Activity], stats: Stats) -> Vec<String> {
+const UNRECORDED: &str = "is stored without a record of how it came";
+
+pub(super) fn check(
+    ledger: &Ledger,
+    over: Over,
+    stored: &[TelemetryRecord],
+    activity: &[Activity],
+    stats: Stats,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut copies = vec![Vec::new(); ledger.telemetry.len()];
     for record in stored {
@@ -20,16 +29,24 @@ pub(super) fn check(ledger: &Ledger, stored: &[TelemetryRecord], activity: &[Act
         }
     }
     for (n, (sent, copies)) in ledger.telemetry.iter().zip(&copies).enumerate() {
-        found.extend(check_outcome(sent, copies.len()).map(|what| format!("message {n} {what}")));
-        found.extend(check_copies(copies, activity).map(|what| format!("message {n} {what}")));
+        found.extend(
+            check_outcome(sent, copies.len(), ledger.telemetry_is_refused).map(|what| format!("message {n} {what}")),
+        );
+        let repetition = match over.is_amqp() {
+            // What is refused may be sent again without a loss: a batch is refused as a whole.
+            true if ledger.telemetry_is_refused => None,
+            true => check_amqp_copies(copies, activity),
+            false => check_mqtt_copies(copies, activity),
+        };
+        found.extend(repetition.map(|what| format!("message {n} {what}")));
     }
 
     let firsts: Vec<_> = copies.iter().filter_map(|copies| copies.first()).collect();
-    if !firsts.is_sorted() {
+    if !firsts.is_sorted() && !ledger.telemetry_is_refused {
         found.push("first deliveries of messages are out of order".to_owned());
     }
     let repeated = stored.len() - firsts.len();
-    if repeated as u64 > stats.resent {
+    if repeated as u64 > stats.resent && !ledger.telemetry_is_refused {
         found.push(format!("{repeated} messages were stored again, the client resent only {}", stats.resent));
     }
     if stats.accepted != ledger.telemetry.len() as u64 || stats.accepted != stats.delivered + stats.undelivered {
@@ -51,9 +68,10 @@ fn number(record: &TelemetryRecord, sent: &[Sent]) -> Option<usize> {
     (sent.get(n)?.body == text).then_some(n)
 }
 
-fn check_outcome(sent: &Sent, copies: usize) -> Option<String> {
+fn check_outcome(sent: &Sent, copies: usize, may_be_refused: bool) -> Option<String> {
     if !sent.is_told {
-        return (sent.timeout.is_none() && copies == 0).then(|| "has no time-out, and is not at the hub".to_owned());
+        return (sent.timeout.is_none() && copies == 0 && !may_be_refused)
+            .then(|| "has no time-out, and is not at the hub".to_owned());
     }
     let [(at, outcome)] = &sent.outcomes[..] else {
         return Some(format!("has {} outcomes: {:?}", sent.outcomes.len(), sent.outcomes));
@@ -64,6 +82,7 @@ fn check_outcome(sent: &Sent, copies: usize) -> Option<String> {
             Some(format!("was confirmed {:?} after it was sent, behind its time-out of {timeout:?}", *at - sent.at))
         }
         (Outcome::Delivered, _) => None,
+        (Outcome::Rejected(_), _) if may_be_refused => None,
         (Outcome::TimedOut { maybe_delivered: false }, _) if copies > 0 => {
             Some("had not been sent when its time was up, and is at the hub".to_owned())
         }
@@ -75,10 +94,10 @@ fn check_outcome(sent: &Sent, copies: usize) -> Option<String> {
 }
 
 /// A message that is stored again in the same session has the same packet identifier, and DUP.
-fn check_copies(copies: &[u64], activity: &[Activity]) -> Option<String> {
+fn check_mqtt_copies(copies: &[u64], activity: &[Activity]) -> Option<String> {
     let places: Vec<_> = copies.iter().filter_map(|sequence| place(*sequence, activity)).collect();
     if places.len() != copies.len() {
-        return Some("is stored without a record of how it came".to_owned());
+        return Some(UNRECORDED.to_owned());
     }
     places.windows(2).find_map(|pair| {
         let [(earlier, first_id, _), (later, id, dup)] = pair else { return None };
@@ -88,6 +107,17 @@ fn check_copies(copies: &[u64], activity: &[Activity]) -> Option<String> {
         }
         Some(format!("came as packet {first_id:?} and again, in the same session, as packet {id:?} with dup {dup}"))
     })
+}
+
+/// A message is stored once for each connection of the device.
+fn check_amqp_copies(copies: &[u64], activity: &[Activity]) -> Option<String> {
+    let places = copies.iter().filter_map(|sequence| place(*sequence, activity));
+    let connections: Vec<_> = places.map(|(at, ..)| activity[at].connection()).collect();
+    if connections.len() != copies.len() {
+        return Some(UNRECORDED.to_owned());
+    }
+    let repeats = connections.windows(2).any(|pair| pair[0] == pair[1]);
+    repeats.then(|| format!("came again on the same connection: {connections:?}"))
 }
 
 /// Where among the activities a record came in, with its packet identifier and DUP.
