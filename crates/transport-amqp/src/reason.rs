@@ -16,6 +16,8 @@ use serde_amqp::primitives::Symbol;
 pub(crate) enum Reason {
     /// The hub said why.
     Hub(Error),
+    /// The hub ended the session, and said why. That is no word about a link.
+    Session(Error),
     /// The hub ended it and said nothing.
     Silent,
     /// What it was part of ended first.
@@ -89,7 +91,7 @@ impl Reason {
     /// What it means for the device; `None` if the connection's own end says it.
     pub(crate) fn kind(&self) -> Option<ConnectionErrorKind> {
         Some(match self {
-            Self::Hub(error) => of_hub(error),
+            Self::Hub(error) | Self::Session(error) => of_hub(error),
             Self::Silent => ConnectionErrorKind::ClosedByPeer,
             Self::WithItsParent => return None,
             Self::Protocol(detail) => ConnectionErrorKind::Protocol { detail: detail.clone() },
@@ -100,7 +102,7 @@ impl Reason {
 impl From<SessionStopReason> for Reason {
     fn from(reason: SessionStopReason) -> Self {
         match reason {
-            SessionStopReason::RemoteEndedWithError(error) => Self::Hub(error),
+            SessionStopReason::RemoteEndedWithError(error) => Self::Session(error),
             SessionStopReason::RemoteEnded => Self::Silent,
             SessionStopReason::ConnectionStopped(ConnectionStopReason::RemoteClosedWithError(_)) => Self::WithItsParent,
             SessionStopReason::EndedWithError(error) => Self::Protocol(words(&error)),
@@ -112,7 +114,7 @@ impl From<SessionStopReason> for Reason {
 impl From<session::Error> for Reason {
     fn from(error: session::Error) -> Self {
         match error {
-            session::Error::RemoteEndedWithError(error) => Self::Hub(error),
+            session::Error::RemoteEndedWithError(error) => Self::Session(error),
             session::Error::RemoteEnded => Self::Silent,
             // A session that only its connection ended says this too.
             _ => Self::WithItsParent,
@@ -192,7 +194,7 @@ impl From<ReceiverAttachError> for Reason {
 impl From<session::BeginError> for Reason {
     fn from(error: session::BeginError) -> Self {
         match error {
-            session::BeginError::RemoteEndedWithError(error) => Self::Hub(error),
+            session::BeginError::RemoteEndedWithError(error) => Self::Session(error),
             session::BeginError::RemoteEnded => Self::Silent,
             session::BeginError::ConnectionStopped(_) => Self::WithItsParent,
             other => Self::Protocol(other.to_string()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest};
 use iothub_emulator::{Activity, DisconnectReason, Fault, MethodCall, TwinReplyFault};
-use iothub_simulation::{Sim, Way};
+use iothub_simulation::{Over, Sim, Way};
 use serde_json::json;
 
 const DEVICE: &str = "d";
@@ -120,4 +120,22 @@ fn a_renewal_does_not_wait_for_an_answer_longer_than_the_token_lives() {
     };
     let ends: Vec<_> = sim.hub().activity(DEVICE).into_iter().filter_map(end).collect();
     assert_eq!(ends, [DisconnectReason::ByDevice], "the hub did not have to end the connection");
+}
+
+#[test]
+fn the_end_of_an_amqp_session_is_an_outage_and_refuses_no_subscription() {
+    let sim = Sim::new(1).over(Over::Amqp);
+    let features = [Feature::CloudToDevice, Feature::DesiredProperties, Feature::Methods];
+    let mut client = ready(&sim, &features, Duration::from_secs(3600));
+    sim.hub().inject(Fault::AmqpEnd { condition: Some("amqp:unauthorized-access".to_owned()) });
+    let mut states = Vec::new();
+    for event in pass(&sim, &mut client, Duration::from_secs(30)) {
+        match event {
+            Event::Status(change) => states.push(change.state),
+            Event::Twin(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    use ConnectionState::{Connected, Connecting, Ready, Waiting};
+    assert_eq!(states, [Waiting, Connecting, Connected, Ready]);
 }

@@ -51,6 +51,7 @@ impl Application {
             Event::SubscriptionRefused { feature, .. } => {
                 self.say(format!("hears that {feature} are refused"));
                 self.links_went(feature);
+                self.ledger.refusals.push(feature);
                 let soon = Duration::from_secs(1);
                 self.plan(soon, Plan::Subscribe(feature));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use iothub_core::StatusChange;
+use iothub_core::{Feature, StatusChange};
 use iothub_emulator::{MethodError, MethodResult, PendingMethod};
 use serde_json::{Map, Value};
 
@@ -99,6 +99,8 @@ pub(super) struct Ledger {
     /// The desired properties of the hub, by version.
     pub(super) history: BTreeMap<u64, Value>,
     pub(super) statuses: Vec<(At, StatusChange)>,
+    /// The subscriptions that the client said the hub had refused.
+    pub(super) refusals: Vec<Feature>,
     /// When the application asked to connect, so that a planned attempt may come early.
     pub(super) reconnects: Vec<At>,
     /// A time since when the network or the hub may lose something without that anybody is told.
@@ -136,6 +138,7 @@ impl Ledger {
             desired: None,
             history: BTreeMap::new(),
             statuses: Vec::new(),
+            refusals: Vec::new(),
             reconnects: Vec::new(),
             silence: Vec::new(),
             versions_are_wrong: false,

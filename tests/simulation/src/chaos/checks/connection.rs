@@ -3,15 +3,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use iothub_core::{ConnectionState, ConnectionStatus, StatusChange};
-use iothub_emulator::{Activity, ConnectionId, DisconnectReason};
+use iothub_core::{ConnectionState, ConnectionStatus, Feature, StatusChange};
+use iothub_emulator::{Activity, AmqpLink, ConnectionId, DisconnectReason};
 
 use crate::chaos::ledger::{At, Ledger};
+use crate::over::Over;
 
 /// How long the end of a connection may be on its way to the client.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-pub(super) fn check(ledger: &Ledger, activity: &[Activity]) -> Vec<String> {
+pub(super) fn check(ledger: &Ledger, over: Over, activity: &[Activity], of_nobody: &[Activity]) -> Vec<String> {
     let mut found = Vec::new();
     let mut before = ConnectionState::Idle;
     for (at, change) in &ledger.statuses {
@@ -29,7 +30,32 @@ pub(super) fn check(ledger: &Ledger, activity: &[Activity]) -> Vec<String> {
     }
     found.extend(ledger.statuses.windows(2).filter_map(|pair| check_attempt(pair, &ledger.reconnects)));
     found.extend(activity.iter().filter_map(|end| check_end(end, activity, ledger)));
+    if over.is_amqp() {
+        let all = [activity, of_nobody].concat();
+        found.extend(
+            [Feature::CloudToDevice, Feature::Twin, Feature::Methods]
+                .into_iter()
+                .filter_map(|feature| check_refusals(feature, ledger, &all)),
+        );
+    }
     found
+}
+
+/// The hub has refused or detached the links of a feature at least as often as the client says.
+fn check_refusals(feature: Feature, ledger: &Ledger, activity: &[Activity]) -> Option<String> {
+    let (node, links) = match feature {
+        Feature::Twin => ("/twin", [AmqpLink::TwinRequests, AmqpLink::TwinReplies]),
+        Feature::Methods => ("/methods/devicebound", [AmqpLink::MethodRequests, AmqpLink::MethodResponses]),
+        _ => ("/messages/devicebound", [AmqpLink::CloudToDevice; 2]),
+    };
+    let is_refusal = |activity: &&Activity| match activity {
+        Activity::AmqpAttachRefused { address, .. } => address.ends_with(node),
+        Activity::AmqpDetached { link, by_client: false, .. } => links.contains(link),
+        _ => false,
+    };
+    let refused = activity.iter().filter(is_refusal).count();
+    let heard = ledger.refusals.iter().filter(|heard| **heard == feature).count();
+    (heard > refused).then(|| format!("{feature} was refused {refused} times, and the client says {heard} times"))
 }
 
 fn may_follow(before: ConnectionState, after: ConnectionState) -> bool {

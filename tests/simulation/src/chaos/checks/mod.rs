@@ -26,7 +26,7 @@ pub(super) fn all(application: &mut Application) {
         Err(error) => found.push(error.to_string()),
     }
     found.extend(methods::check(ledger, application.over));
-    found.extend(connection::check(ledger, &activity));
+    found.extend(connection::check(ledger, application.over, &activity, &hub.unattributed_activity()));
     application.ledger.violations.extend(found);
 }
 
