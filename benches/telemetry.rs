@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let rival = Rival::build(&sink);
     let payload = Bytes::from(vec![b'x'; 256]);
     let mut plan: Vec<(Driver, u64, u64)> = Vec::new();
-    for (window, count) in [(1, 5_000), (100, 100_000), (1000, 100_000)] {
+    for (window, count) in [(1, 5_000), (100, 200_000), (1000, 200_000)] {
         for (driver, _) in DRIVERS {
             plan.extend([(driver, window, count); ROUNDS]);
         }

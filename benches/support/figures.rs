@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-/// CPU time that this thread has used, from the kernel's accounting.
+/// CPU time that this thread has used. `/proc/thread-self/schedstat` would be a tick of the scheduler late, some milliseconds.
 pub(crate) fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells a thread's CPU time");
-    let nanos = text.split_whitespace().next().and_then(|field| field.parse().ok()).expect("a number of nanoseconds");
-    Duration::from_nanos(nanos)
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Resident memory of this process, in bytes.
