@@ -65,8 +65,8 @@ pub use signer::{CertificateSigner, SasSigner, SignError, SignatureScheme};
 pub use status::{ConnectionState, ConnectionStatus, ConnectionStatusReason, SendStatus, StatusChange};
 pub use system_property::{SECURITY_INTERFACE, SystemProperty};
 pub use transport::{
-    Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Registration, Renewal, Reply, Slot,
-    Submit, Transport, TransportEvent, Unsupported,
+    Capabilities, Delivery, Disposition, Feature, Op, OpError, OpId, Provider, Redelivery, Registration, Renewal,
+    Reply, Slot, Submit, Transport, TransportEvent, Unsupported,
 };
 pub use twin::{DesiredPatch, PatchError, Reported, Twin, TwinError, TwinUpdate};
 pub use way_error::{ProxyError, WebSocketError};

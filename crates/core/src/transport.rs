@@ -127,6 +127,8 @@ pub struct Capabilities {
     pub dispositions: &'static [Disposition],
     /// How a token is replaced before it expires.
     pub renewal: Renewal,
+    /// When the hub delivers an abandoned message again.
+    pub redelivery: Redelivery,
 }
 
 /// How a transport replaces a token that is about to expire.
@@ -139,10 +141,28 @@ pub enum Renewal {
     InPlace,
 }
 
+/// When the hub delivers an abandoned message again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Redelivery {
+    /// On the next connection: abandoning is no answer on the wire, the message is just never acknowledged.
+    AfterReconnect,
+    /// At once, until it has come too often. Then the hub gives it up, so the engine does not abandon for want of a
+    /// callback.
+    AtOnce,
+}
+
 impl Capabilities {
     /// A transport for one device, without features or dispositions; set the fields that differ.
     pub fn new(name: &'static str) -> Self {
-        Self { name, max_devices: 1, features: &[], dispositions: &[], renewal: Renewal::Reconnect }
+        Self {
+            name,
+            max_devices: 1,
+            features: &[],
+            dispositions: &[],
+            renewal: Renewal::Reconnect,
+            redelivery: Redelivery::AfterReconnect,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use iothub_core::{
     Capabilities, ClientCertificate, CreateError, Disposition, Feature, Now, Op, OpError, OpId, OptionError, Readiness,
-    Registration, Renewal, Secret, Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported,
+    Redelivery, Registration, Renewal, Secret, Slot, Submit, Transport, TransportEvent, TransportOption, Unsupported,
 };
 use iothub_net::Connect;
 
@@ -70,6 +70,7 @@ impl AmqpTransport {
         capabilities.features = FEATURES;
         capabilities.dispositions = &[Disposition::Accept, Disposition::Reject, Disposition::Abandon];
         capabilities.renewal = Renewal::InPlace;
+        capabilities.redelivery = Redelivery::AtOnce;
         let connection = Connection::new(connect);
         Ok(Self {
             capabilities,

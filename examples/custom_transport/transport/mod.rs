@@ -20,8 +20,8 @@ use std::time::Instant;
 
 use iothub_client::{
     Capabilities, ConnectionError, ConnectionErrorKind, CreateError, Disposition, Endpoint, Feature, Now, Op, OpError,
-    OpId, Platform, Provider, Readiness, Registration, Slot, Submit, SystemPlatform, Transport, TransportEvent,
-    Unsupported, limits,
+    OpId, Platform, Provider, Readiness, Redelivery, Registration, Slot, Submit, SystemPlatform, Transport,
+    TransportEvent, Unsupported, limits,
 };
 use iothub_emulator::{Hub, LocalLogin, LocalLoginError, Who};
 
@@ -93,6 +93,7 @@ impl LocalTransport {
         capabilities.features =
             &[Feature::CloudToDevice, Feature::Twin, Feature::DesiredProperties, Feature::Methods, Feature::Inputs];
         capabilities.dispositions = &[Disposition::Accept, Disposition::Reject, Disposition::Abandon];
+        capabilities.redelivery = Redelivery::AtOnce;
         let host = endpoint.host.as_str().into();
         // There are no ports here; one that the connection string names is shown in errors all the same.
         let port = endpoint.port.unwrap_or_default();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use iothub_core::{
     Capabilities, ClientBuilder, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module, ModuleClient,
-    Provider, RetryConfig, Trust,
+    Provider, Renewal, RetryConfig, Trust,
 };
 use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
@@ -92,9 +92,22 @@ impl<'a> Bench<'a> {
         &self,
         options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
     ) -> (Program, Clock) {
+        self.start_with_both(Settings::default(), options)
+    }
+
+    /// A program whose clock can be moved, with settings of the transport.
+    pub(crate) fn start_with_settings_and_clock(&self, settings: Settings) -> (Program, Clock) {
+        self.start_with_both(settings, |builder| builder)
+    }
+
+    fn start_with_both(
+        &self,
+        settings: Settings,
+        options: impl FnOnce(ClientBuilder<Device>) -> ClientBuilder<Device>,
+    ) -> (Program, Clock) {
         let clock = Clock::default();
-        let platform = self.provider(&Settings::default()).platform().expect("a platform");
-        let program = self.start_with(Settings::default(), |builder| options(builder).platform(clock.of(platform)));
+        let platform = self.provider(&settings).platform().expect("a platform");
+        let program = self.start_with(settings, |builder| options(builder).platform(clock.of(platform)));
         (program, clock)
     }
 
@@ -125,6 +138,20 @@ impl<'a> Bench<'a> {
         builder.trusted_certs(self.ca_pem()).retry_policy(retry)
     }
 
+    /// Whether the transport replaces tokens together with the connection: if not, a behaviour around that does not apply.
+    pub(crate) fn reconnects_to_renew(&self) -> bool {
+        let reconnects = !self.renews_in_place();
+        if !reconnects {
+            self.subject.lacks(Missing::RenewalByReconnect);
+        }
+        reconnects
+    }
+
+    /// Whether a token is replaced on the connection that there is.
+    pub(crate) fn renews_in_place(&self) -> bool {
+        self.capabilities().renewal == Renewal::InPlace
+    }
+
     /// Whether the transport has this answer to a message.
     pub(crate) fn can(&self, disposition: Disposition) -> bool {
         self.capabilities().dispositions.contains(&disposition)
@@ -139,7 +166,8 @@ impl<'a> Bench<'a> {
         has
     }
 
-    fn capabilities(&self) -> Capabilities {
+    /// What the transport says about itself.
+    pub(crate) fn capabilities(&self) -> Capabilities {
         let mut endpoint = Endpoint::new(self.host_name());
         endpoint.trust = Trust::Pem(self.ca_pem());
         let transport = self.provider(&Settings::default()).transport(&endpoint).expect("a transport");
@@ -153,6 +181,19 @@ impl<'a> Bench<'a> {
             self.inject(fault);
         }
         applies
+    }
+
+    /// Injects the first of these faults that can happen on the transport: the same trouble, as each protocol has it. `None` if
+    /// none can: then the behaviour does not apply.
+    pub(crate) fn can_inject_one_of<const N: usize>(&self, faults: [Fault; N]) -> Option<Fault> {
+        let known = faults.iter().find(|fault| self.subject.knows(fault));
+        match known {
+            Some(fault) => {
+                self.inject(fault.clone());
+            }
+            None => self.subject.lacks(Missing::Fault(faults[0].clone())),
+        }
+        known.cloned()
     }
 
     /// The same for one connection among several.

@@ -40,7 +40,8 @@
 //!
 //! The tests are then called `mine::telemetry::an_empty_payload_arrives` and so on; `cargo test mine::c2d::` runs those
 //! of one concern. A transport that does not have all concerns names those that it has, `suite!(mine, Mine, [telemetry, c2d])`, and
-//! behaviours around faults that cannot happen on it are named in [`Subject::not_applicable`]. Whatever goes wrong, a failed test prints what the client heard and what the hub saw.
+//! behaviours that do not apply to it are named, with reasons, by [`Subject::absent`]. Whatever goes wrong, a failed test prints
+//! what the client heard and what the hub saw.
 //!
 //! # How behaviours are written
 //!
@@ -51,6 +52,7 @@
 // A behaviour is a test although it is not compiled as one.
 #![expect(clippy::expect_used, reason = "a behaviour that a transport does not have is a panic")]
 
+mod absent;
 mod bench;
 mod c2d;
 mod clock;
@@ -72,5 +74,6 @@ mod suite;
 mod telemetry;
 mod twin;
 
+pub use absent::{Absent, AbsentError, Row};
 pub use subject::{Missing, Settings, Subject};
 pub use suite::{BEHAVIOURS, Behaviour, Verdict};

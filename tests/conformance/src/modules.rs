@@ -31,7 +31,12 @@ fn cloud(subject: &dyn Subject) -> Bench<'_> {
 /// An Edge hub with these routes and two modules; `None` if the transport has no inputs, so that the behaviour does not
 /// apply.
 fn edge<'a>(subject: &'a dyn Subject, routes: &[&str]) -> Option<Bench<'a>> {
-    let bench = Bench::with(subject, Config::new().with_edge_routes(DEVICE, routes));
+    edge_with(subject, routes, Config::new())
+}
+
+/// The same for a hub with these settings.
+fn edge_with<'a>(subject: &'a dyn Subject, routes: &[&str], config: Config) -> Option<Bench<'a>> {
+    let bench = Bench::with(subject, config.with_edge_routes(DEVICE, routes));
     if !bench.has(Feature::Inputs) {
         return None;
     }

@@ -36,10 +36,37 @@ pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
     })
 }
 
-/// Why the hub refused connections, in order.
+/// Why the hub refused connections, in order, those of whom it does not know first.
 pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
-    of_activity(hub, |activity| match activity {
+    let refusal = |activity| match activity {
         Activity::ConnectRefused { why, .. } | Activity::TokenPut { why: Some(why), .. } => Some(why),
+        _ => None,
+    };
+    hub.unattributed_activity().into_iter().chain(hub.activity(DEVICE)).filter_map(refusal).collect()
+}
+
+/// How many tokens of the device the hub has taken: one for each connection, and those that were replaced on one.
+pub(crate) fn tokens(hub: &Hub) -> usize {
+    let is_one =
+        |activity: &Activity| matches!(activity, Activity::Connected { .. } | Activity::TokenPut { why: None, .. });
+    of_activity(hub, |activity| is_one(&activity).then_some(())).len()
+}
+
+/// What the hub is told of the client, in order of the connections: what it is, and the Plug and Play model.
+pub(crate) fn introductions(hub: &Hub) -> Vec<(Option<String>, Option<String>)> {
+    of_activity(hub, |activity| match activity {
+        Activity::Connected { client_type, model_id, .. } => Some((client_type, model_id)),
+        Activity::AmqpAttached { link: AmqpLink::Telemetry, client_version, model_id, .. } => {
+            Some((client_version, model_id))
+        }
+        _ => None,
+    })
+}
+
+/// Whether the hub was to forget its session, for each connection that has one.
+pub(crate) fn clean_sessions(hub: &Hub) -> Vec<bool> {
+    of_activity(hub, |activity| match activity {
+        Activity::Connected { clean_session, .. } => Some(clean_session),
         _ => None,
     })
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use iothub_core::ConnectionState::{self, Closed, Connected, Connecting, Idle, Ready, Stopped, Waiting};
 use iothub_core::{ConnectionErrorKind, ConnectionStatus, ConnectionStatusReason, Feature, RetryConfig, RetryPolicy};
-use iothub_emulator::{Activity, DisconnectReason, Fault, RefusalReason};
+use iothub_emulator::{AmqpLink, CbsFault, DisconnectReason, Fault, RefusalReason};
 
 use crate::bench::{Bench, DEVICE};
 use crate::record;
-use crate::subject::{Settings, Subject};
+use crate::subject::{Settings, Subject, is_end_by_hub};
 
 pub(crate) fn connecting_is_told_step_by_step(subject: &dyn Subject) {
     let bench = Bench::new(subject);
@@ -51,13 +51,13 @@ pub(crate) fn a_drop_is_told_once_with_its_cause_and_the_way_back(subject: &dyn 
     assert_eq!(dropped.status(), ConnectionStatus::Unauthenticated);
     assert_eq!(dropped.reason, ConnectionStatusReason::CommunicationError);
     let error = dropped.error.as_ref().expect("a drop has a cause");
-    assert_eq!(error.kind, ConnectionErrorKind::ClosedByPeer);
+    is_end_by_hub(subject, &error.kind, "detach-forced");
     assert_eq!((&*error.host, error.port), ("localhost", bench.port()));
     assert_eq!(dropped.next_attempt_in, Some(Duration::ZERO), "the first attempt after a drop is immediate");
     assert_eq!(program.stats().connections, 2);
     assert_eq!(record::connections(&bench), 2);
     assert_eq!(record::ends(&bench), [DisconnectReason::ByService]);
-    assert_eq!(record::sessions_present(&bench), [false, true]);
+    assert!([vec![false, true], vec![]].contains(&record::sessions_present(&bench)), "the session was not kept");
     assert_eq!(record::subscriptions(&bench), 2, "everything is subscribed on every connect");
     program.finish();
 }
@@ -131,7 +131,7 @@ pub(crate) fn without_a_retry_policy_a_drop_stops_the_client_until_it_is_told_to
     bench.disconnect_device(DEVICE).expect("it exists");
     let stopped = program.until_status(Stopped, 3);
     assert_eq!(stopped.reason, ConnectionStatusReason::RetryExpired);
-    assert_eq!(stopped.error.map(|error| error.kind), Some(ConnectionErrorKind::ClosedByPeer));
+    is_end_by_hub(subject, &stopped.error.expect("it has a cause").kind, "detach-forced");
     assert_eq!(program.next_deadline(), None, "a stopped client has nothing planned");
     let id = program.send("kept");
     program.turn();
@@ -158,22 +158,29 @@ pub(crate) fn a_new_retry_policy_revives_a_stopped_client(subject: &dyn Subject)
     program.finish();
 }
 
-/// The hub refuses one connection with this answer; gives the status that follows, and the hub's view is checked.
-fn refused_with(bench: &Bench<'_>, code: u8, state: ConnectionState) -> Option<crate::program::Program> {
-    if !bench.can_inject(Fault::RefuseConnect { code }) {
-        return None;
-    }
+/// The hub refuses one connection in one of these ways; gives the status that follows, and the hub's view is checked.
+fn refused_with<const N: usize>(
+    bench: &Bench<'_>,
+    ways: [Fault; N],
+    state: ConnectionState,
+) -> Option<crate::program::Program> {
+    bench.can_inject_one_of(ways)?;
     let mut program = bench.start();
     program.until_status(state, 0);
-    assert_eq!(record::refusals(bench), [RefusalReason::Fault]);
+    assert_eq!(bench.pending_faults(), 0);
     Some(program)
 }
 
 pub(crate) fn a_hub_that_is_not_available_is_tried_again(subject: &dyn Subject) {
     let bench = Bench::new(subject);
-    let Some(mut program) = refused_with(&bench, 3, Waiting) else { return };
-    let waiting = program.statuses[1].clone();
-    assert_eq!(waiting.error.map(|error| error.kind), Some(ConnectionErrorKind::ServerUnavailable));
+    let ways = [Fault::RefuseConnect { code: 3 }, Fault::Cbs(CbsFault::Status(503))];
+    let Some(mut program) = refused_with(&bench, ways, Waiting) else { return };
+    assert_eq!(record::refusals(&bench), [RefusalReason::Fault]);
+    let kind = program.statuses[1].error.clone().expect("it has a cause").kind;
+    match subject.tells_why() {
+        true => is_end_by_hub(subject, &kind, "503"),
+        false => assert_eq!(kind, ConnectionErrorKind::ServerUnavailable),
+    }
     program.until_ready();
     assert_eq!(program.states(), [Connecting, Waiting, Connecting, Connected, Ready]);
     assert_eq!(record::connections(&bench), 1);
@@ -182,10 +189,21 @@ pub(crate) fn a_hub_that_is_not_available_is_tried_again(subject: &dyn Subject) 
 
 pub(crate) fn a_refusal_for_good_stops_the_client_until_it_is_told_to_reconnect(subject: &dyn Subject) {
     let bench = Bench::new(subject);
-    let Some(mut program) = refused_with(&bench, 2, Stopped) else { return };
+    let for_good = "amqp:not-implemented";
+    let ways = [
+        Fault::RefuseConnect { code: 2 },
+        Fault::AmqpRefuseAttach { link: AmqpLink::Telemetry, condition: for_good.to_owned() },
+    ];
+    let Some(mut program) = refused_with(&bench, ways, Stopped) else { return };
     let stopped = program.statuses[1].clone();
-    assert_eq!(stopped.reason, ConnectionStatusReason::BadCredential);
-    assert_eq!(stopped.error.map(|error| error.kind), Some(ConnectionErrorKind::IdentifierRefused));
+    let kind = stopped.error.expect("it has a cause").kind;
+    match subject.tells_why() {
+        true => is_end_by_hub(subject, &kind, for_good),
+        false => {
+            assert_eq!(kind, ConnectionErrorKind::IdentifierRefused);
+            assert_eq!(stopped.reason, ConnectionStatusReason::BadCredential);
+        }
+    }
     assert_eq!((program.next_deadline(), record::connections(&bench)), (None, 0));
     program.reconnect();
     program.until_ready();
@@ -199,17 +217,11 @@ pub(crate) fn the_hub_is_told_the_product_and_the_model(subject: &dyn Subject) {
     let mut program = bench
         .start_with(Settings::default(), |builder| builder.product_info("Thermo & Co / 1.0 (50%)").model_id(model));
     program.round_trip();
-    let told = bench.activity(DEVICE).into_iter().find_map(|activity| match activity {
-        Activity::Connected { client_type, model_id, clean_session, .. } => {
-            Some((client_type, model_id, clean_session))
-        }
-        _ => None,
-    });
-    let (client_type, model_id, clean_session) = told.expect("it is connected");
+    let (client_type, model_id) = record::introductions(&bench).remove(0);
     let client_type = client_type.expect("the client says what it is");
     assert!(client_type.starts_with("Thermo & Co / 1.0 (50%) iothub-client-rust/"), "{client_type}");
     assert_eq!(model_id.as_deref(), Some(model));
-    assert!(!clean_session, "the hub must keep the session");
+    assert!(!record::clean_sessions(&bench).contains(&true), "the hub must keep the session");
     assert_eq!(bench.telemetry(DEVICE)[0].stamps["dt-dataschema"], model);
     program.finish();
 }

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use iothub_core::{Feature, Provider};
+use iothub_core::{ConnectionErrorKind, Disposition, Feature, Provider};
 use iothub_emulator::{Fault, Hub};
+
+use crate::absent::Absent;
 
 /// A transport under test: how to make it, where the hub serves it, and in what it may differ from others.
 ///
@@ -24,17 +26,11 @@ pub trait Subject {
         true
     }
 
-    /// The behaviours that do not apply, because of a feature that the transport does not have or a fault that it does not
-    /// [know](Self::knows), by their full names: `c2d::half_a_message_is_none_and_the_whole_comes_after_the_reconnect`. A
-    /// test fails if it is named here and applies, or does not apply and is not named: so what really ran can be read off.
-    fn not_applicable(&self) -> &[&str] {
-        &[]
-    }
-
-    /// The behaviours that are not run on the transport, each with the reason: it does the same thing in another way, or
-    /// not yet. What is named here is a debt; what does not apply belongs to [`not_applicable`](Self::not_applicable).
-    fn not_run(&self) -> &[(&str, &str)] {
-        &[]
+    /// The behaviours that do not apply, because of something that the transport does not have or a fault that it does not
+    /// [know](Self::knows), each with a reason. A test fails if it is named here and applies, or does not apply and is not
+    /// named: so what really ran can be read off.
+    fn absent(&self) -> Absent {
+        Absent::default()
     }
 
     /// Whether received messages are settled in the order of their arrival, whatever the order of the answers.
@@ -45,6 +41,16 @@ pub trait Subject {
     /// Whether a message that is sent again is marked so, for the hub to see (MQTT: DUP).
     fn marks_repeats(&self) -> bool {
         true
+    }
+
+    /// Whether the hub says why it ends a connection or refuses one, in an error condition for example (MQTT 3.1.1: no).
+    fn tells_why(&self) -> bool {
+        false
+    }
+
+    /// The largest cloud-to-device message that the transport receives, in bytes by the hub's rule: payload and properties.
+    fn largest_received(&self) -> usize {
+        65_536
     }
 
     /// Hears why a behaviour does not apply. The suite listens here; there is nothing to implement.
@@ -60,6 +66,12 @@ pub enum Missing {
     Fault(Fault),
     /// A feature that it does not have.
     Feature(Feature),
+    /// A way to answer a message.
+    Disposition(Disposition),
+    /// Tokens that are replaced together with the connection.
+    RenewalByReconnect,
+    /// Room for a second device on one connection.
+    Sharing,
 }
 
 /// What a behaviour asks of the transport that it makes; `None` leaves the transport its default. A transport without
@@ -73,4 +85,31 @@ pub struct Settings {
     pub connect_timeout: Option<Duration>,
     /// How many messages may be sent and not yet confirmed.
     pub max_in_flight: Option<usize>,
+}
+
+/// The hub has ended the connection: with words, where it has some, and these are about `topic`; else with none.
+///
+/// # Panics
+///
+/// If the client was told something else.
+pub(crate) fn is_end_by_hub(subject: &dyn Subject, kind: &ConnectionErrorKind, topic: &str) {
+    match kind {
+        ConnectionErrorKind::ClosedByPeer if !subject.tells_why() => {}
+        ConnectionErrorKind::EndedByHub { condition, .. } if subject.tells_why() && condition.contains(topic) => {}
+        other => panic!("the hub has ended the connection, and the client says: {other:?}"),
+    }
+}
+
+/// The hub has ended the connection because it does not accept the credentials any more; the client knows so where the hub
+/// says it.
+///
+/// # Panics
+///
+/// If the client was told something else.
+pub(crate) fn is_end_for_credentials(subject: &dyn Subject, kind: &ConnectionErrorKind) {
+    let expected = match subject.tells_why() {
+        true => ConnectionErrorKind::NotAuthorized,
+        false => ConnectionErrorKind::ClosedByPeer,
+    };
+    assert_eq!(*kind, expected);
 }

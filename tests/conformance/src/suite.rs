@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use iothub_core::Provider;
 use iothub_emulator::{Fault, Hub};
 
+use crate::absent::Absent;
 use crate::subject::{Missing, Settings, Subject};
 
 /// Something that every transport must do.
@@ -54,16 +55,15 @@ impl Behaviour {
     ///
     /// If the transport does not do it, or the subject is wrong about it.
     pub fn verify(&self, subject: &dyn Subject) {
-        let unknown = subject.not_applicable().iter().find(|name| Self::named(name).is_none());
-        assert!(unknown.is_none(), "`not_applicable` names {unknown:?}, and there is no such behaviour");
-        if subject.not_run().iter().any(|(name, _)| *name == self.name) {
+        let absent = subject.absent();
+        let why = absent.why(self.name);
+        if why.is_some_and(|row| row.owed) {
             return;
         }
-        let is_named = subject.not_applicable().contains(&self.name);
         match self.check(subject) {
-            Verdict::Holds => assert!(!is_named, "{} applies: do not name it in `not_applicable`", self.name),
+            Verdict::Holds => assert!(why.is_none(), "{} holds, and is named as absent: {why:?}", self.name),
             Verdict::DoesNotApply { without } => {
-                assert!(is_named, "{} does not apply, without {without:?}: name it in `not_applicable`", self.name);
+                assert!(why.is_some(), "{} does not apply, without {without:?}: name it as absent, and why", self.name);
             }
         }
     }
@@ -88,12 +88,8 @@ impl Subject for Asked<'_> {
         self.subject.knows(fault)
     }
 
-    fn not_applicable(&self) -> &[&str] {
-        self.subject.not_applicable()
-    }
-
-    fn not_run(&self) -> &[(&str, &str)] {
-        self.subject.not_run()
+    fn absent(&self) -> Absent {
+        self.subject.absent()
     }
 
     fn settles_in_order(&self) -> bool {
@@ -102,6 +98,14 @@ impl Subject for Asked<'_> {
 
     fn marks_repeats(&self) -> bool {
         self.subject.marks_repeats()
+    }
+
+    fn tells_why(&self) -> bool {
+        self.subject.tells_why()
+    }
+
+    fn largest_received(&self) -> usize {
+        self.subject.largest_received()
     }
 
     fn lacks(&self, what: Missing) {
@@ -261,7 +265,8 @@ macro_rules! __each_behaviour {
                 an_output_without_a_route_is_confirmed_and_goes_nowhere
                 an_output_in_flight_at_a_drop_arrives
                 an_input_goes_to_its_own_callback_else_to_the_default_one
-                an_input_without_a_callback_is_an_event_or_left_to_the_hub
+                an_input_without_a_callback_is_an_event_if_inputs_were_subscribed_to
+                messages_to_an_input_that_nobody_wants_wait_for_a_callback
                 messages_to_several_inputs_are_received_in_the_order_of_sending
                 an_input_is_completed_later_from_another_thread
                 an_undecided_input_comes_again_after_a_reconnect_and_its_old_answer_is_stale
@@ -310,10 +315,10 @@ macro_rules! __each_behaviour {
             reconnect {
                 dropped_after_tcp_nothing_is_lost
                 dropped_after_tls_nothing_is_lost
-                dropped_after_connect_nothing_is_lost
-                dropped_after_connack_nothing_is_lost
-                dropped_after_subscribe_nothing_is_lost
-                dropped_after_suback_nothing_is_lost
+                dropped_with_the_credentials_unanswered_nothing_is_lost
+                dropped_with_the_credentials_accepted_nothing_is_lost
+                dropped_with_the_subscription_unanswered_nothing_is_lost
+                dropped_with_the_subscription_granted_nothing_is_lost
                 dropped_before_a_message_is_stored_nothing_is_lost
                 dropped_between_storing_and_acknowledging_nothing_is_lost
                 dropped_after_an_acknowledgement_nothing_is_lost
@@ -322,9 +327,9 @@ macro_rules! __each_behaviour {
                 a_window_that_was_full_at_the_drop_opens_again
                 ten_drops_in_a_row_lose_nothing
                 a_session_lost_at_the_hub_is_subscribed_anew_and_loses_no_telemetry
-                a_hub_that_does_not_answer_connect_is_left
-                a_hub_that_does_not_answer_subscribe_is_left
-                a_hub_that_does_not_answer_a_ping_is_left
+                a_hub_that_does_not_answer_the_credentials_is_left
+                a_hub_that_does_not_answer_a_subscription_is_left
+                a_hub_that_has_gone_silent_is_left
                 an_idle_connection_is_kept_alive
                 a_service_that_disconnects_the_device_again_and_again_loses_nothing
             }
@@ -423,9 +428,9 @@ macro_rules! __each_behaviour {
                 tokens_are_renewed_under_load_without_an_outage
                 a_token_of_five_seconds_is_renewed_in_real_time
                 a_certificate_is_never_renewed
-                a_renewal_waits_for_a_call_under_way
+                a_call_under_way_is_answered_across_a_renewal
                 a_renewal_waits_no_longer_than_ten_seconds
-                an_undecided_message_comes_again_after_a_renewal
+                an_undecided_message_is_not_lost_by_a_renewal
                 the_end_of_an_applications_token_is_announced_and_it_is_replaced_in_time
                 an_applications_token_that_expires_stops_the_client_until_there_is_another
                 what_is_no_token_is_refused_and_disturbs_nothing

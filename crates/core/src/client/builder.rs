@@ -250,6 +250,7 @@ impl<K: Face> ClientBuilder<K> {
                 wanted: Vec::new(),
                 callbacks: Callbacks::default(),
                 unclaimed_inputs_are_events: false,
+                unclaimed: Vec::new(),
                 due: VecDeque::new(),
                 events: EventQueue::default(),
                 last_id: 0,

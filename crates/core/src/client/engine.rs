@@ -207,6 +207,8 @@ impl<K> Outbox<K> {
         self.alone.clear();
         self.twin_requests.requeue();
         self.twin_sync.connection_lost();
+        // The hub has them again.
+        self.unclaimed.clear();
         for (_, answer) in std::mem::take(&mut self.submitted_answers) {
             self.report_stale(answer);
         }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use super::callbacks::{Callback, CallbackSlot, Confirm};
 use super::face::Module;
-use super::outbox::Outbox;
+use super::outbox::{Due, Outbox};
 use crate::event::{Event, Refused, Undelivered};
 use crate::incoming::IncomingMessage;
 use crate::message::Message;
 use crate::system_property::SystemProperty;
-use crate::transport::{Feature, OpId, Unsupported};
+use crate::transport::{Feature, OpId, Redelivery, Unsupported};
+
+/// How many messages to inputs without a callback are kept: half of what a transport lets be undecided (AMQP: 50), so
+/// that those to other inputs have room beside them.
+pub(super) const MAX_UNCLAIMED: usize = 25;
 
 /// Callbacks by the exact name of their input.
 pub(super) type InputCallbacks<K> = BTreeMap<String, CallbackSlot<Callback<K, IncomingMessage>>>;
@@ -81,6 +85,7 @@ impl Outbox<Module> {
     ) -> Result<(), Unsupported> {
         self.want(Feature::Inputs)?;
         self.callbacks.message = CallbackSlot::Set(Box::new(callback));
+        self.claim(|_| true);
         Ok(())
     }
 
@@ -95,7 +100,9 @@ impl Outbox<Module> {
     ///
     /// A message for whose input there is no callback goes to the one of
     /// [`set_message_callback`](Self::set_message_callback); without that to [`next_event`](Self::next_event) if
-    /// [`Feature::Inputs`] was subscribed to; else it is abandoned and counted in [`stats`](Self::stats).
+    /// [`Feature::Inputs`] was subscribed to. Else it is counted in [`stats`](Self::stats) and left to the hub, which over
+    /// MQTT sends it again after the next reconnect. Over AMQP, where the hub would send it again at once until it gives
+    /// it up, the client keeps up to 25 of them undecided, for who claims their input before the connection ends.
     ///
     /// ```no_run
     /// # fn run(client: &mut iothub_core::ModuleClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -118,7 +125,9 @@ impl Outbox<Module> {
         callback: impl FnMut(IncomingMessage, &mut Outbox<Module>) + Send + 'static,
     ) -> Result<(), Unsupported> {
         self.want(Feature::Inputs)?;
-        self.callbacks.inputs.insert(input.into(), CallbackSlot::Set(Box::new(callback)));
+        let input = input.into();
+        self.claim(|message| message.input_name() == Some(&input));
+        self.callbacks.inputs.insert(input, CallbackSlot::Set(Box::new(callback)));
         Ok(())
     }
 
@@ -142,11 +151,22 @@ impl<K> Outbox<K> {
         let Some(message) = self.call_input(input, message) else { return };
         let Some(message) = self.call(|callbacks| &mut callbacks.message, message) else { return };
         if self.unclaimed_inputs_are_events {
-            self.events.push(Event::Message(message));
+            return self.events.push(Event::Message(message));
+        }
+        self.stats.unwanted += 1;
+        let comes_at_once = self.transport.capabilities().redelivery == Redelivery::AtOnce;
+        if comes_at_once && self.unclaimed.len() < MAX_UNCLAIMED {
+            self.unclaimed.push(message);
         } else {
-            self.stats.unwanted += 1;
             message.abandon();
         }
+    }
+
+    /// Hands out what came before there was somebody who wants it, older than anything that waits to be told.
+    pub(super) fn claim(&mut self, wants: impl FnMut(&IncomingMessage) -> bool) {
+        let (claimed, rest): (Vec<_>, _) = std::mem::take(&mut self.unclaimed).into_iter().partition(wants);
+        self.unclaimed = rest;
+        claimed.into_iter().rev().for_each(|message| self.due.push_front(Due::Event(Event::Message(message))));
     }
 
     /// Runs the input's own callback, if one is set; else the message comes back.

@@ -19,6 +19,7 @@ use crate::answers::{Answer, Answers};
 use crate::edge::{InvokeError, MethodResponse};
 use crate::event::{Event, EventQueue, Undelivered};
 use crate::identity::Identity;
+use crate::incoming::IncomingMessage;
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::platform::{Now, Platform, Readiness};
@@ -81,6 +82,10 @@ pub struct Outbox<K> {
     pub(super) callbacks: Callbacks<K>,
     /// Messages to inputs without a callback were asked for as events.
     pub(super) unclaimed_inputs_are_events: bool,
+    /// Messages to inputs without a callback, for who sets one later; undecided, and at most [`MAX_UNCLAIMED`].
+    ///
+    /// [`MAX_UNCLAIMED`]: super::inputs::MAX_UNCLAIMED
+    pub(super) unclaimed: Vec<IncomingMessage>,
     pub(super) due: VecDeque<Due<K>>,
     pub(super) events: EventQueue,
     pub(super) last_id: u64,
@@ -122,7 +127,10 @@ impl<K> Outbox<K> {
     /// modules.
     pub fn subscribe(&mut self, feature: Feature) -> Result<(), Unsupported> {
         self.want(feature)?;
-        self.unclaimed_inputs_are_events |= feature == Feature::Inputs;
+        if feature == Feature::Inputs {
+            self.unclaimed_inputs_are_events = true;
+            self.claim(|_| true);
+        }
         Ok(())
     }
 
@@ -157,6 +165,7 @@ impl<K> Outbox<K> {
         }
         if feature == Feature::Inputs {
             self.unclaimed_inputs_are_events = false;
+            self.unclaimed.clear();
         }
         let before = self.wanted.len();
         self.wanted.retain(|wanted| *wanted != feature);
@@ -241,7 +250,7 @@ impl<K> Outbox<K> {
         let can_request = self.connection.is_ready() && !self.twin_is_full && self.has_twin_work(now);
         let renews = self.renewal_wanted && self.connection.is_online() && !self.tokens.is_awaited();
         [
-            (can_submit || can_request || renews || self.awaits_slice).then_some(now),
+            (can_submit || can_request || renews || self.awaits_slice || !self.due.is_empty()).then_some(now),
             self.connection.attempt_due(now),
             self.connection.drain_until(),
             self.tokens.awaited_until(),

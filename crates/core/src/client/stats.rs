@@ -14,7 +14,8 @@ pub struct Stats {
     pub resent: u64,
     /// Messages received: from the cloud, and to the inputs of a module.
     pub received: u64,
-    /// Messages that arrived without a subscription, or at an input without a callback, and were left to the hub.
+    /// Messages that arrived without a subscription, or at an input without a callback, and were left to the hub or kept
+    /// for a later callback.
     pub unwanted: u64,
     /// Messages and direct methods whose answer came too late for its connection.
     pub stale_answers: u64,

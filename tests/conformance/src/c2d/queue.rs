@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iothub_core::{ConnectionState, Event, Feature};
-use iothub_emulator::{C2dMessage, C2dResult, C2dState, Fault, FeedbackMode, HubError};
+use iothub_emulator::{AmqpLink, C2dMessage, C2dResult, C2dState, Fault, FeedbackMode, HubError};
 
 use super::{listening, send};
 use crate::bench::{Bench, DEVICE};
@@ -136,9 +136,9 @@ pub(crate) fn fifty_messages_fill_the_queue_and_an_answer_makes_room(subject: &d
 
 pub(crate) fn a_refused_subscription_is_told_and_telemetry_goes_on(subject: &dyn Subject) {
     let bench = Bench::new(subject);
-    if !bench.can_inject(Fault::RefuseSubscription) {
-        return;
-    }
+    let (link, condition) = (AmqpLink::CloudToDevice, "amqp:not-allowed".to_owned());
+    let ways = [Fault::RefuseSubscription, Fault::AmqpRefuseAttach { link, condition }];
+    let Some(refusal) = bench.can_inject_one_of(ways) else { return };
     let mut program = bench.start();
     program.subscribe(Feature::CloudToDevice).expect("the transport has messages");
     program.until("the refusal is told", |program| !program.notices.is_empty());
@@ -147,7 +147,7 @@ pub(crate) fn a_refused_subscription_is_told_and_telemetry_goes_on(subject: &dyn
     program.until_ready();
     program.round_trip();
     assert_eq!(program.states(), [ConnectionState::Connecting, ConnectionState::Connected, ConnectionState::Ready]);
-    assert_eq!(record::faults(&bench), [Fault::RefuseSubscription]);
+    assert_eq!(record::faults(&bench), [refusal]);
     assert_eq!(record::connections(&bench), 1, "a refusal is no reason to reconnect");
     program.finish();
 }

@@ -2,10 +2,10 @@
 
 use std::sync::mpsc::channel;
 
-use iothub_core::{Event, Feature, IncomingMessage, Module, Outbox};
-use iothub_emulator::Fault;
+use iothub_core::{Event, Feature, IncomingMessage, Module, Outbox, Redelivery};
+use iothub_emulator::{Config, Fault, OutOfOrderPuback};
 
-use super::{MODULE, completed, edge, listening, send, until_completed};
+use super::{MODULE, completed, edge, edge_with, listening, send, until_completed};
 use crate::bench::DEVICE;
 use crate::subject::Subject;
 
@@ -33,27 +33,51 @@ pub(crate) fn an_input_goes_to_its_own_callback_else_to_the_default_one(subject:
     program.finish();
 }
 
-pub(crate) fn an_input_without_a_callback_is_an_event_or_left_to_the_hub(subject: &dyn Subject) {
+pub(crate) fn an_input_without_a_callback_is_an_event_if_inputs_were_subscribed_to(subject: &dyn Subject) {
     let Some(bench) = edge(subject, &[]) else { return };
     let mut program = bench.start_module(MODULE);
     program.set_input_callback("a", |message, _| message.complete()).expect("the transport has inputs");
-    program.until_ready();
-    send(&bench, "b", ["left"]);
-    program.until("the message has arrived", |program| program.stats().received == 1);
-    program.round_trip();
-    let (unwanted, left) = (program.stats().unwanted, bench.input_queue((DEVICE, MODULE)).len());
-    assert_eq!((completed(&bench, MODULE).len(), program.messages.len()), (0, 0));
-    // Where abandoning is an answer, the hub sends it again, and gives it up in the end.
-    assert!((unwanted, left) == (1, 1) || unwanted > 1 && !subject.settles_in_order(), "{unwanted}, {left}");
-
     program.subscribe(Feature::Inputs).expect("the transport has inputs");
-    send(&bench, "b", ["heard"]);
-    let mut message = program.receive();
-    while message.message_id() == Some("left") {
-        message = program.receive();
-    }
-    assert_eq!((message.input_name(), message.message_id()), (Some("b"), Some("heard")));
+    program.until_ready();
+    send(&bench, "b", ["event"]);
+    let message = program.receive();
+    assert_eq!((message.input_name(), message.message_id()), (Some("b"), Some("event")));
     message.complete();
+    until_completed(&mut program, &bench, &["event"]);
+    send(&bench, "a", ["called"]);
+    until_completed(&mut program, &bench, &["event", "called"]);
+    assert_eq!((program.stats().unwanted, program.messages.len()), (0, 0));
+    program.finish();
+}
+
+pub(crate) fn messages_to_an_input_that_nobody_wants_wait_for_a_callback(subject: &dyn Subject) {
+    let config = Config::new().with_out_of_order_puback(OutOfOrderPuback::Accept);
+    let Some(bench) = edge_with(subject, &[], config) else { return };
+    let mut program = bench.start_module(MODULE);
+    let hear = |message: IncomingMessage, _: &mut Outbox<Module>| message.complete();
+    program.set_input_callback("a", hear).expect("the transport has inputs");
+    program.until_ready();
+    send(&bench, "b", ["b1", "b2", "b3"]);
+    program.until("they have arrived", |program| program.stats().received == 3);
+    // Whatever the client has answered has arrived, and nothing came back for it.
+    send(&bench, "a", ["a1"]);
+    until_completed(&mut program, &bench, &["a1"]);
+    program.round_trip();
+    let waiting: Vec<_> = bench.input_queue((DEVICE, MODULE)).into_iter().map(|record| record.message_id).collect();
+    assert_eq!(
+        (completed(&bench, MODULE), waiting),
+        (vec!["a1".to_owned()], vec!["b1".into(), "b2".into(), "b3".into()])
+    );
+    assert_eq!((program.stats().unwanted, program.stats().received), (3, 4));
+
+    program.set_input_callback("b", hear).expect("the transport has inputs");
+    let at_once = bench.capabilities().redelivery == Redelivery::AtOnce;
+    if !at_once {
+        bench.disconnect_device(DEVICE).expect("it exists");
+    }
+    until_completed(&mut program, &bench, &["a1", "b1", "b2", "b3"]);
+    assert_eq!(completed(&bench, MODULE), ["a1", "b1", "b2", "b3"]);
+    assert_eq!(program.stats().received, if at_once { 4 } else { 7 });
     program.finish();
 }
 

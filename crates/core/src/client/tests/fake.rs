@@ -53,6 +53,8 @@ pub(super) struct Script {
     pub(super) methods_are_full: bool,
     /// Whether tokens are replaced on the live connection, in transports that are made from now on.
     pub(super) renews_in_place: bool,
+    /// The same for abandoned messages that come again at once.
+    pub(super) redelivers_at_once: bool,
     /// Set when a `disconnect` shall get no answer.
     pub(super) mute: bool,
     pub(super) refuses_trust: bool,
@@ -89,6 +91,7 @@ impl Fake {
             twin_is_full: false,
             methods_are_full: false,
             renews_in_place: false,
+            redelivers_at_once: false,
             mute: false,
             refuses_trust: false,
             parks: Vec::new(),
@@ -216,6 +219,10 @@ impl Provider for Fake {
             ],
             dispositions: &[Disposition::Accept, Disposition::Abandon],
             renewal: if self.script().renews_in_place { Renewal::InPlace } else { Renewal::Reconnect },
+            redelivery: match self.script().redelivers_at_once {
+                true => Redelivery::AtOnce,
+                false => Redelivery::AfterReconnect,
+            },
             ..Capabilities::new("fake")
         };
         Ok(Box::new(FakeTransport { fake: self.clone(), capabilities }))

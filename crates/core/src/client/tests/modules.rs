@@ -46,6 +46,93 @@ fn invariant_8_an_input_goes_to_its_own_callback_else_to_the_default_else_it_is_
     assert_eq!(rx.try_iter().collect::<Vec<_>>(), [("default", "b".to_owned()), ("a", "a".to_owned())]);
 }
 
+/// A module with a callback for the input `a`, over a transport on which an abandoned message comes again at once.
+fn keeping(fake: &Fake, to: &Sender<(&'static str, String)>) -> ModuleClient {
+    fake.script().redelivers_at_once = true;
+    let mut client = fake.ready_module();
+    client.set_input_callback("a", hear(to, "a")).unwrap();
+    client
+}
+
+#[test]
+fn a_message_that_would_come_again_at_once_is_kept_for_who_claims_its_input() {
+    let fake = Fake::new();
+    let (tx, rx) = channel();
+    let mut client = keeping(&fake, &tx);
+    for (key, input) in ["b", "c", "b", "d", "a"].into_iter().enumerate() {
+        fake.delivers_to(Some(input), "m", key as u64);
+    }
+    client.do_work();
+    client.do_work();
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [("a", "a".to_owned())]);
+    assert_eq!((settlements(&fake), client.stats().unwanted), (vec![(4, Disposition::Accept)], 4));
+    assert!(!fake.is_due(&client));
+
+    client.set_input_callback("b", hear(&tx, "b")).unwrap();
+    assert!(fake.is_due(&client), "there is something to tell");
+    client.do_work();
+    client.do_work();
+    assert_eq!(rx.try_iter().count(), 2);
+    assert_eq!(settlements(&fake), [(0, Disposition::Accept), (2, Disposition::Accept)]);
+
+    client.set_message_callback(hear(&tx, "default")).unwrap();
+    client.do_work();
+    client.do_work();
+    let default = ["c", "d"].map(|input| ("default", input.to_owned()));
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), default);
+    assert_eq!(settlements(&fake), [(1, Disposition::Accept), (3, Disposition::Accept)]);
+    assert_eq!((client.stats().unwanted, client.stats().received), (4, 5));
+}
+
+#[test]
+fn a_message_that_was_kept_comes_before_one_that_waits_to_be_told() {
+    let fake = Fake::new();
+    let (tx, _rx) = channel();
+    let mut client = keeping(&fake, &tx);
+    fake.delivers_to(Some("b"), "older", 1);
+    client.do_work();
+    let subscribes = |message: IncomingMessage, outbox: &mut Outbox<Module>| {
+        outbox.subscribe(Feature::Inputs).unwrap();
+        message.complete();
+    };
+    client.set_input_callback("a", subscribes).unwrap();
+    fake.delivers_to(Some("a"), "now", 2);
+    fake.delivers_to(Some("b"), "newer", 3);
+    client.do_work();
+    let heard: Vec<_> = std::iter::from_fn(|| client.next_event()).collect();
+    let [Event::Message(older), Event::Message(newer)] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!((older.message_id(), newer.message_id()), (Some("older"), Some("newer")));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_ends_with_its_connection_or_the_subscription() {
+    let fake = Fake::new();
+    let (tx, rx) = channel();
+    let mut client = keeping(&fake, &tx);
+    for key in 0..27 {
+        fake.delivers_to(Some("b"), "m", key);
+    }
+    client.do_work();
+    client.do_work();
+    assert_eq!(settlements(&fake), [(25, Disposition::Abandon), (26, Disposition::Abandon)]);
+
+    fake.drops(ConnectionErrorKind::ClosedByPeer);
+    client.do_work();
+    fake.connects();
+    client.do_work();
+    client.set_input_callback("b", hear(&tx, "b")).unwrap();
+    client.do_work();
+    assert_eq!(rx.try_iter().count(), 0, "the hub has them again");
+
+    fake.delivers_to(Some("c"), "m", 30);
+    client.do_work();
+    fake.calls();
+    client.clear_input_callback("a");
+    client.clear_input_callback("b");
+    client.do_work();
+    assert_eq!(settlements(&fake), [(30, Disposition::Abandon)], "nobody can claim it any more");
+}
+
 #[test]
 fn an_input_without_a_callback_is_an_event_if_inputs_were_subscribed_to() {
     let fake = Fake::new();
