@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::activity::ConnectionId;
 use crate::faults::Fault;
 
-/// Why a CONNECT was refused. The device is told only the code.
+/// Why a CONNECT, a login, a token or a link was refused. Over MQTT the device is told only the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalReason {
@@ -41,6 +41,8 @@ pub enum RefusalReason {
     },
     /// The client certificate is not the one that the identity needs; the text says why.
     Certificate(String),
+    /// The hub has no such node over AMQP, or not for this client; the text says what is wrong.
+    Node(String),
     /// A fault was injected.
     Fault,
 }

@@ -7,7 +7,7 @@ use fe2o3_amqp_types::messaging::TargetArchetype;
 use fe2o3_amqp_types::performatives::{Attach, Performative};
 use serde_amqp::Value;
 
-use crate::activity::{Activity, AmqpLink, DisconnectReason};
+use crate::activity::{Activity, AmqpLink, DisconnectReason, RefusalReason};
 use crate::amqp::address::{self, Node};
 use crate::amqp::condition::{self, error};
 use crate::amqp::events::Reader;
@@ -21,9 +21,8 @@ use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
 use crate::hub::{HubState, NOBODY};
 
-/// The largest message on a link, and on one of cloud-to-device messages (docs/hub-over-amqp.md 3).
-pub(super) const MAX_MESSAGE: u64 = 1_048_576;
-const MAX_C2D_MESSAGE: u64 = 65_536;
+/// The largest message of the hub on a link, which no client asks for more than (docs/hub-over-amqp.md 3).
+const MAX_MESSAGE: u64 = 1_048_576;
 /// What a client may send before the hub gives more (docs/hub-over-amqp.md 3).
 const CREDIT: u32 = 1_000;
 const TOKEN_CREDIT: u32 = 100;
@@ -53,6 +52,23 @@ impl Facts {
     }
 }
 
+/// Why an attach is refused: what the peer is told, and what the hub knows.
+struct Refused {
+    error: Error,
+    why: RefusalReason,
+}
+
+impl Refused {
+    /// The hub does not provide this.
+    fn node(error: Error) -> Self {
+        Self { why: RefusalReason::Node(error.description.clone().unwrap_or_default()), error }
+    }
+
+    fn fault(error: Error) -> Self {
+        Self { error, why: RefusalReason::Fault }
+    }
+}
+
 impl Head {
     pub(super) fn attach(&mut self, hub: &mut HubState, now: Now, channel: u16, attach: Attach) {
         let Handle(handle) = attach.handle;
@@ -71,42 +87,49 @@ impl Head {
         let Some(node) = address::node(&address, &attach.role, &hub.config.host_names, &hub.config.event_hub_name)
         else {
             let text = format!("the hub has no node '{}' for this direction", shown(&address));
-            return self.refuse(hub, now, place, &attach, &NOBODY, error(condition::NOT_ALLOWED, text));
+            return self.refuse(hub, now, place, &attach, &NOBODY, Refused::node(error(condition::NOT_ALLOWED, text)));
         };
         let owner = node.identity.clone().unwrap_or_else(|| NOBODY.clone());
         if self.drops(hub, now, &owner, DropPoint::AttachReceived) {
             return;
         }
+        let wanted = |fault: &Fault| matches!(fault, Fault::AmqpWithholdAttach { link } if *link == node.kind);
+        if self.take_fault(hub, now, &owner, wanted).is_some() {
+            return self.ignore(place);
+        }
         match self.allowed(hub, now, &owner, &node) {
             Ok(auth_type) => self.accept(hub, now, place, attach, node, &owner, auth_type),
-            Err(error) => self.refuse(hub, now, place, &attach, &owner, error),
+            Err(refused) => self.refuse(hub, now, place, &attach, &owner, refused),
         }
     }
 
     /// Whether the peer may attach here, and how it is authenticated.
-    fn allowed(&self, hub: &mut HubState, now: Now, owner: &Identity, node: &Node) -> Result<&'static str, Error> {
+    fn allowed(&self, hub: &mut HubState, now: Now, owner: &Identity, node: &Node) -> Result<&'static str, Refused> {
         let wanted = |fault: &Fault| matches!(fault, Fault::AmqpRefuseAttach { link, .. } if *link == node.kind);
         if let Some(Fault::AmqpRefuseAttach { condition, .. }) = self.take_fault(hub, now, owner, wanted) {
-            return Err(error(&condition, "a fault was injected"));
+            return Err(Refused::fault(error(&condition, "a fault was injected")));
         }
         let State::Open(open) = &self.state else { return Ok("sas") };
         if let Some((_, condition)) = self.member(node.identity.as_ref()).and_then(|member| member.trouble)
             && condition == condition::UNAUTHORIZED
         {
-            return Err(error(condition, "a fault was asked for"));
+            return Err(Refused::fault(error(condition, "a fault was asked for")));
         }
         if !node.kind.needs_a_right() {
             if open.grants.takes_tokens() {
                 return Ok("sas");
             }
-            return Err(error(condition::NOT_ALLOWED, "this connection is authenticated without tokens"));
+            return Err(Refused::node(error(
+                condition::NOT_ALLOWED,
+                "this connection is authenticated without tokens",
+            )));
         }
         let auth_type = open.grants.authorise(hub, &self.peer, now, node).map_err(|Refusal { condition, why }| {
             tracing::debug!(%owner, ?why, "attach refused");
-            error(condition, format!("{why:?}"))
+            Refused { error: error(condition, format!("{why:?}")), why }
         })?;
         match &node.partition {
-            Some(partition) => events::check(hub, partition).map(|()| auth_type),
+            Some(partition) => events::check(hub, partition).map(|()| auth_type).map_err(Refused::node),
             None => Ok(auth_type),
         }
     }
@@ -127,7 +150,7 @@ impl Head {
             None => None,
             Some(partition) => match Reader::new(hub, self.id, partition, attach.source.as_deref(), facts.epoch) {
                 Ok(reader) => Some(reader),
-                Err(error) => return self.refuse(hub, now, place, &attach, owner, error),
+                Err(error) => return self.refuse(hub, now, place, &attach, owner, Refused::node(error)),
             },
         };
         self.make_room(hub, now, &node, &facts.channel_id);
@@ -155,7 +178,7 @@ impl Head {
             End::Receiver(Receiver { credit: full_credit, delivery_count, full_credit, partial: None })
         };
         let link = Link { name: attach.name.clone(), node: node.clone(), channel_id: facts.channel_id, end };
-        self.say_attach(now, place, &attach, modes, Some(node.kind));
+        self.say_attach(hub, now, place, &attach, modes, true);
         let State::Open(open) = &mut self.state else { return };
         let Some(session) = open.sessions.get_mut(&place.channel) else { return };
         session.links.insert(place.handle, link);
@@ -233,14 +256,15 @@ impl Head {
     /// The answer to an attach; of a refused one, without the terminus that the hub would have to provide (AMQP 2.6.3).
     fn say_attach(
         &mut self,
+        hub: &HubState,
         now: Now,
         place: Place,
         asked: &Attach,
         modes: (SenderSettleMode, ReceiverSettleMode),
-        accepted: Option<AmqpLink>,
+        accepted: bool,
     ) {
         let is_sender = asked.role == Role::Receiver;
-        let limit = if accepted == Some(AmqpLink::CloudToDevice) { MAX_C2D_MESSAGE } else { MAX_MESSAGE };
+        let limit = if is_sender { MAX_MESSAGE } else { hub.config.amqp_max_message_size };
         let max_message_size = asked.max_message_size.filter(|size| *size > 0).map_or(limit, |size| size.min(limit));
         let answer = Attach {
             name: asked.name.clone(),
@@ -248,8 +272,8 @@ impl Head {
             role: if is_sender { Role::Sender } else { Role::Receiver },
             snd_settle_mode: modes.0,
             rcv_settle_mode: modes.1,
-            source: asked.source.clone().filter(|_| accepted.is_some() || !is_sender),
-            target: asked.target.clone().filter(|_| accepted.is_some() || is_sender),
+            source: asked.source.clone().filter(|_| accepted || !is_sender),
+            target: asked.target.clone().filter(|_| accepted || is_sender),
             unsettled: None,
             incomplete_unsettled: false,
             initial_delivery_count: is_sender.then_some(0),
@@ -262,15 +286,33 @@ impl Head {
     }
 
     /// Attach, then detach with the reason: how the real hub refuses (docs/hub-over-amqp.md 3).
-    fn refuse(&mut self, hub: &mut HubState, now: Now, place: Place, asked: &Attach, owner: &Identity, error: Error) {
+    fn refuse(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        place: Place,
+        asked: &Attach,
+        owner: &Identity,
+        refused: Refused,
+    ) {
+        let Refused { error, why } = refused;
         let modes = (asked.snd_settle_mode.clone(), asked.rcv_settle_mode.clone());
-        self.say_attach(now, place, asked, modes, None);
+        self.say_attach(hub, now, place, asked, modes, false);
         let (address, condition) = (address_of(asked).unwrap_or_default(), condition_of(&error));
         hub.note(
             if hub.registry.knows(owner) { owner } else { &NOBODY },
-            Activity::AmqpAttachRefused { at: now.wall, connection: self.id, address: shown(address), condition },
+            Activity::AmqpAttachRefused { at: now.wall, connection: self.id, address: shown(address), condition, why },
         );
         self.say_detach(now, place, Some(error));
+    }
+
+    /// Never answers on a link, whatever the peer says on it.
+    fn ignore(&mut self, place: Place) {
+        if let State::Open(open) = &mut self.state
+            && let Some(session) = open.sessions.get_mut(&place.channel)
+        {
+            session.detaching.insert(place.handle);
+        }
     }
 
     /// Tells the hub what a new link is there for.

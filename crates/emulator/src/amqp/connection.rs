@@ -70,11 +70,19 @@ impl Head {
             };
         }
         if frame.body.is_empty() {
-            return;
+            return self.note_beat(hub, now);
         }
         match frame::read::<Performative>(&frame.body) {
             Ok((performative, payload)) => self.perform(hub, now, frame.channel, performative, payload),
             Err(why) => self.fail(hub, now, condition::DECODE_ERROR, why),
+        }
+    }
+
+    /// A sign of life of the peer, which is one of every identity on the connection.
+    fn note_beat(&self, hub: &mut HubState, now: Now) {
+        let State::Open(open) = &self.state else { return };
+        for (identity, member) in &open.members {
+            hub.note(identity, Activity::Ping { at: now.wall, connection: member.connection });
         }
     }
 

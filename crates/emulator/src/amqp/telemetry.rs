@@ -40,6 +40,13 @@ impl Head {
             .chain(&drafts)
             .fold(Asked::Nothing, |asked, draft| asked.max(self.asks_for_fault(hub, now, identity, &draft.properties)));
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
+        if let Some(rejected) = self.refused_by_fault(hub, now, &owner, &drafts) {
+            return self.settle(hub, now, received, Some(rejected));
+        }
+        // One outcome is for the whole batch, so nothing of it is taken if one message is not.
+        if let Err(why) = hub.room_for(connection, &drafts) {
+            return self.settle(hub, now, received, Some(refusal(&why)));
+        }
         let count = drafts.len();
         for draft in drafts {
             if let Err(why) = hub.take_telemetry(connection, draft, None, false, now) {

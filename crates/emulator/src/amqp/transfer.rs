@@ -6,7 +6,6 @@ use fe2o3_amqp_types::messaging::{Accepted, DeliveryState, Rejected};
 use fe2o3_amqp_types::performatives::{Disposition, Performative, Transfer};
 
 use crate::activity::{AmqpLink, DisconnectReason};
-use crate::amqp::attach::MAX_MESSAGE;
 use crate::amqp::condition::{self, error};
 use crate::amqp::link::{End, Partial, Place};
 use crate::amqp::message::Incoming;
@@ -68,7 +67,7 @@ impl Head {
             return self.top_up(now, place);
         }
         partial.settled |= transfer.settled.unwrap_or(false);
-        if partial.payload.len() as u64 + payload.len() as u64 > MAX_MESSAGE {
+        if partial.payload.len() as u64 + payload.len() as u64 > hub.config.amqp_max_message_size {
             let text = "a message over the link's max-message-size";
             return self.detach(hub, now, place, Some(error(condition::MESSAGE_SIZE, text)), &violation(text));
         }

@@ -16,6 +16,7 @@ use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken, by_message};
 use crate::hub::registry::Identity;
+use crate::hub::telemetry::Draft;
 use crate::hub::{HubState, NOBODY};
 
 /// Something that happens later.
@@ -203,6 +204,29 @@ impl Head {
                 Asked::Nothing
             }
         }
+    }
+
+    /// With what a transfer with these messages is rejected, if a fault wants it so.
+    pub(super) fn refused_by_fault(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        owner: &Identity,
+        drafts: &[Draft],
+    ) -> Option<Error> {
+        let has = |name: &str| drafts.iter().flat_map(|draft| &draft.properties).any(|(own, _)| own == name);
+        let fired = hub.faults.take(owner, |fault| match fault {
+            Fault::AmqpRefuseTelemetry { property, condition, count } if has(property) => {
+                let fired = (property.clone(), condition.clone());
+                Some(Taken::one_of(count, fired))
+            }
+            _ => None,
+        });
+        let (property, condition) = fired?;
+        let rejected = error(&condition, "a fault was injected");
+        let fault = Fault::AmqpRefuseTelemetry { property, condition, count: 1 };
+        hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault });
+        Some(rejected)
     }
 
     /// A transfer of telemetry is dealt with: the outcome of its messages goes out, unless a fault wants it otherwise.

@@ -61,7 +61,12 @@ impl Head {
             return;
         }
         let answered = self.link_of(identity, AmqpLink::TwinReplies).is_some();
-        let fault = if answered { self.twin_fault(hub, now, &owner) } else { None };
+        // A wish for desired patches is what a subscription is over MQTT: the faults of a reply are not for it.
+        let fault = match answered {
+            false => None,
+            true if subscribes => self.delay_of_wish(hub, now, &owner),
+            true => self.twin_fault(hub, now, &owner),
+        };
         let reply = match (operation, request.body()) {
             _ if !known => Reply::of_status(hub, now, 400),
             ("GET", _) => hub.answer_get(identity, fault, now),
@@ -102,6 +107,13 @@ impl Head {
     fn twin_fault(&self, hub: &mut HubState, now: Now, owner: &Identity) -> Option<TwinReplyFault> {
         match self.take_fault(hub, now, owner, |fault| matches!(fault, Fault::TwinReply(_)))? {
             Fault::TwinReply(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    fn delay_of_wish(&self, hub: &mut HubState, now: Now, owner: &Identity) -> Option<TwinReplyFault> {
+        match self.take_fault(hub, now, owner, |fault| matches!(fault, Fault::AmqpDelayDesired { .. }))? {
+            Fault::AmqpDelayDesired { by } => Some(TwinReplyFault::Delay(by)),
             _ => None,
         }
     }

@@ -24,6 +24,14 @@ impl Config {
         self
     }
 
+    /// The largest message that a link takes over AMQP, in bytes as it is encoded, at least 1: what an attach is answered with, unless the client names less.
+    /// Default 1 MiB (docs/hub-over-amqp.md 3; E19).
+    #[must_use]
+    pub fn with_amqp_max_message_size(mut self, bytes: u64) -> Self {
+        self.amqp_max_message_size = bytes;
+        self
+    }
+
     /// The delivery count of a cloud-to-device message on its first delivery over AMQP. Default 1; the real hub's is not certain (docs/hub-over-amqp.md 7; E30).
     #[must_use]
     pub fn with_amqp_first_delivery_count(mut self, count: u8) -> Self {
@@ -117,6 +125,9 @@ impl Config {
         }
         if !(1..=128).contains(&self.event_partitions) {
             return wrong("event_partitions", format!("is {}; 1 to 128 are allowed", self.event_partitions));
+        }
+        if self.amqp_max_message_size == 0 {
+            return wrong("amqp_max_message_size", "is 0, which means no limit to the client".to_owned());
         }
         if self.amqp_idle_time_out < Duration::from_millis(1) {
             return wrong("amqp_idle_time_out", "is below 1 ms".to_owned());

@@ -75,6 +75,7 @@ pub struct Config {
     pub(crate) method_rid: MethodRid,
     #[serde(deserialize_with = "seconds")]
     pub(crate) amqp_idle_time_out: Duration,
+    pub(crate) amqp_max_message_size: u64,
     pub(crate) amqp_first_delivery_count: u8,
     pub(crate) amqp_report_status: u16,
     pub(crate) amqp_desired_on_attach: bool,
@@ -128,6 +129,7 @@ impl Default for Config {
             method_qos: DeliveryQos::AtMostOnce,
             method_rid: MethodRid::Counter,
             amqp_idle_time_out: Duration::from_secs(240),
+            amqp_max_message_size: 1_048_576,
             amqp_first_delivery_count: 1,
             amqp_report_status: 204,
             amqp_desired_on_attach: false,

@@ -86,7 +86,8 @@ pub enum AmqpOutcome {
     Modified,
 }
 
-/// What goes wrong with the reply to one twin request: the next GET or reported patch, whichever comes.
+/// What goes wrong with the reply to one twin request: the next GET or reported patch, whichever comes. What a device asks for desired patches with
+/// over AMQP (PUT, DELETE) is no such request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TwinReplyFault {
@@ -246,6 +247,25 @@ pub enum Fault {
     Cbs(CbsFault),
     /// The next unsettled telemetry over AMQP has another outcome than accepted.
     AmqpOutcome(AmqpOutcome),
+    /// The next `count` transfers of telemetry over AMQP in which a message has this application property are rejected, and nothing of them is stored.
+    AmqpRefuseTelemetry {
+        /// The property's name.
+        property: String,
+        /// Such as `amqp:internal-error`.
+        condition: String,
+        /// How many.
+        count: u32,
+    },
+    /// The answer to the next wish for desired patches over AMQP (PUT) is sent so much later by the hub's clock. The wish holds at once.
+    AmqpDelayDesired {
+        /// How much later.
+        by: Duration,
+    },
+    /// The next attach of this kind over AMQP is never answered; the connection goes on.
+    AmqpWithholdAttach {
+        /// Which link.
+        link: AmqpLink,
+    },
     /// The next attach of this kind over AMQP is refused.
     AmqpRefuseAttach {
         /// Which link.

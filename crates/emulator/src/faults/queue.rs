@@ -28,6 +28,7 @@ impl FaultQueue {
             fault,
             Fault::DropPubacks { count: 0 }
                 | Fault::DelayPubacks { count: 0, .. }
+                | Fault::AmqpRefuseTelemetry { count: 0, .. }
                 | Fault::ReorderPubacks { window: 0 }
                 | Fault::FragmentMessages { size: 0 }
         );

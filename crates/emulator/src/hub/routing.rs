@@ -1,5 +1,7 @@
 //! Where a message of a device or module goes: into the hub's store, or, on an Edge device, where its routes say (docs/hub-over-mqtt.md 6).
 
+use std::collections::BTreeMap;
+
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::clock::Now;
 use crate::error::HubError;
@@ -62,28 +64,11 @@ impl HubState {
         connection: ConnectionId,
         now: Now,
     ) -> Result<Taken, DisconnectReason> {
-        let output = draft.system.get(OUTPUT_NAME).map(String::as_str);
-        let Some(places) = self.config.routes.of(&sender.identity, output) else {
+        let Some(places) = self.places(sender, &draft) else {
             return Ok(Taken { sequence_number: Some(self.store(sender, draft, connection, now)), routed: None });
         };
-        let device = &sender.identity.device;
-        let mut inputs = Vec::new();
-        for place in &places {
-            let Endpoint::Input { module, input } = place else { continue };
-            let message = input_message(&sender.identity, input, &draft);
-            inputs.push((Identity::module(device, module), message));
-        }
-        let limit = self.config.input_queue_limit;
-        for (target, message) in &inputs {
-            let copies = inputs.iter().filter(|(other, _)| other == target).count();
-            if self.pending(target) + copies > limit {
-                return Err(DisconnectReason::InputQueueFull { module: target.to_string(), limit });
-            }
-            let size = topic_length(target, "", message);
-            if size > MAX_TOPIC {
-                return Err(DisconnectReason::MessageTooLarge { size, limit: MAX_TOPIC });
-            }
-        }
+        let inputs = inputs(sender, &draft, &places);
+        self.room_at(&inputs)?;
         for (target, message) in inputs {
             let message_id = message.message_id.clone().unwrap_or_else(guid::random);
             self.enqueue(&target, message_id, message, self.config.input_ttl, now);
@@ -91,6 +76,35 @@ impl HubState {
         let upstream = places.contains(&Endpoint::Upstream);
         let sequence_number = upstream.then(|| self.store(sender, draft, connection, now));
         Ok(Taken { sequence_number, routed: Some(places) })
+    }
+
+    /// Whether the hub can take all of these messages of an open connection. The error says why it takes none.
+    pub(crate) fn room_for(&self, connection: ConnectionId, drafts: &[Draft]) -> Result<(), DisconnectReason> {
+        let Some(sender) = self.sender(connection) else { return Ok(()) };
+        let all = drafts.iter().filter_map(|draft| Some(inputs(sender, draft, &self.places(sender, draft)?)));
+        self.room_at(&all.flatten().collect::<Vec<_>>())
+    }
+
+    /// Where the routes of an Edge device lead; `None`: it has none.
+    fn places(&self, sender: &Sender, draft: &Draft) -> Option<Vec<Endpoint>> {
+        self.config.routes.of(&sender.identity, draft.system.get(OUTPUT_NAME).map(String::as_str))
+    }
+
+    fn room_at(&self, inputs: &[(Identity, C2dMessage)]) -> Result<(), DisconnectReason> {
+        let limit = self.config.input_queue_limit;
+        let mut coming: BTreeMap<&Identity, usize> = BTreeMap::new();
+        for (target, message) in inputs {
+            let coming = coming.entry(target).or_default();
+            *coming += 1;
+            if self.pending(target) + *coming > limit {
+                return Err(DisconnectReason::InputQueueFull { module: target.to_string(), limit });
+            }
+            let size = topic_length(target, "", message);
+            if size > MAX_TOPIC {
+                return Err(DisconnectReason::MessageTooLarge { size, limit: MAX_TOPIC });
+            }
+        }
+        Ok(())
     }
 
     /// Enqueues a message that the caller has checked for an input of a module.
@@ -115,6 +129,17 @@ impl HubState {
         self.enqueue(identity, message_id, message, self.config.input_ttl, now);
         Ok(())
     }
+}
+
+/// The inputs that these places are, each with its message.
+fn inputs(sender: &Sender, draft: &Draft, places: &[Endpoint]) -> Vec<(Identity, C2dMessage)> {
+    let input = |place: &Endpoint| match place {
+        Endpoint::Input { module, input } => {
+            Some((Identity::module(&sender.identity.device, module), input_message(&sender.identity, input, draft)))
+        }
+        Endpoint::Upstream => None,
+    };
+    places.iter().filter_map(input).collect()
 }
 
 /// What a module's input gets of a message: everything but its output, its interface and its trace.

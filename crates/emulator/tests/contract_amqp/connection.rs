@@ -89,6 +89,15 @@ fn a_e06_silence_for_the_idle_time_out_ends_the_connection() {
 }
 
 #[test]
+fn a_e06_a_sign_of_life_is_on_record_for_every_identity_on_the_connection() {
+    let hub = world();
+    let mut peer = Peer::of_device(&hub);
+    peer.sender(0, "/devices/d/messages/events");
+    peer.say_bytes(&[0, 0, 0, 8, 2, 0, 0, 0]);
+    assert_eq!(happened(&hub, "d", |activity| matches!(activity, Activity::Ping { .. })), 1);
+}
+
+#[test]
 fn a_e06_the_hub_sends_empty_frames_before_the_clients_time_out() {
     let hub = world();
     for (idle, least) in [(Some(8_000), 7_000), (None, 105_000), (Some(0), 105_000)] {

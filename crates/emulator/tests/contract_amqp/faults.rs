@@ -167,6 +167,35 @@ fn an_attach_is_refused_with_the_chosen_condition() {
 }
 
 #[test]
+fn an_attach_is_never_answered_and_the_connection_goes_on() {
+    let hub = world();
+    hub.inject(Fault::AmqpWithholdAttach { link: AmqpLink::CloudToDevice });
+    let mut peer = Peer::of_device(&hub);
+    peer.say(&Link::receiver(1, "/devices/d/messages/devicebound").attach());
+    peer.say(&detach(1));
+    assert!(peer.all().is_empty());
+    assert!(!hub.connected("d"));
+    peer.sender(0, EVENTS);
+    peer.accepted(0, &Message::of(b"x"));
+}
+
+#[test]
+fn transfers_with_a_property_are_rejected_and_nothing_of_them_is_stored() {
+    let hub = world();
+    let mut peer = whole_device(&hub);
+    let condition = "amqp:internal-error";
+    let (property, condition) = ("bad".to_owned(), condition.to_owned());
+    hub.inject_for("d", Fault::AmqpRefuseTelemetry { property, condition: condition.clone(), count: 2 });
+    let bad = Message::of(b"bad").application("bad", text("yes"));
+    peer.accepted(0, &Message::of(b"good"));
+    assert_eq!(peer.rejected(0, 0, &bad.encoded()), condition);
+    let batch = Message { data: vec![Message::of(b"good").encoded(), bad.encoded()], ..Message::default() };
+    assert_eq!(peer.rejected(0, BATCH, &batch.encoded()), condition);
+    assert_eq!(hub.telemetry_count("d"), 1);
+    peer.accepted(0, &bad);
+}
+
+#[test]
 fn the_wrong_settle_mode_is_answered_once() {
     let hub = world();
     hub.inject(Fault::AmqpWrongSettleMode { link: AmqpLink::TwinReplies });
@@ -307,8 +336,16 @@ fn twin_answers_and_patches_go_wrong_as_over_mqtt() {
     let put = Message::default()
         .annotation("operation", text("PUT"))
         .annotation("resource", text("/notifications/twin/properties/desired"));
+    // A wish for desired changes is not what the faults of replies are for; it has one of its own.
+    hub.inject_for("d", Fault::TwinReply(TwinReplyFault::Drop));
     peer.send(20, &put);
-    peer.all();
+    assert_eq!(peer.all_of(TRANSFER).len(), 1);
+    hub.clear_faults();
+    hub.inject_for("d", Fault::AmqpDelayDesired { by: Duration::from_secs(7) });
+    peer.send(20, &put);
+    assert!(peer.all_of(TRANSFER).is_empty());
+    hub.advance_clock(Duration::from_secs(7));
+    assert_eq!(peer.all_of(TRANSFER).len(), 1);
     let get = Message::default().annotation("operation", text("GET")).property(CORRELATION_ID, text("g"));
     let answers = |peer: &mut Peer, fault: TwinReplyFault| {
         hub.inject_for("d", Fault::TwinReply(fault));

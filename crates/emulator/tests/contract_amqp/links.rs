@@ -1,6 +1,6 @@
 //! Attach and detach (E17 to E24).
 
-use iothub_emulator::{Activity, AmqpLink, C2dMessage, DisconnectReason};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, DisconnectReason, RefusalReason};
 
 use crate::support::frame::{Link, Message, *};
 use crate::support::value::{V, composite, sym, text};
@@ -70,6 +70,11 @@ fn a_e18_without_a_token_it_is_unauthorized_and_an_unknown_device_is_not_found()
     assert_eq!(peer.refused(&Link::receiver(0, "/devices/e/twin")), "amqp:unauthorized-access");
     assert_eq!(peer.refused(&Link::sender(0, "/devices/nobody/messages/events")), "amqp:not-found");
     assert_eq!(peer.refused(&Link::sender(0, "/messages/devicebound")), "amqp:unauthorized-access");
+    let why = |activity: Activity| activity.refusal().cloned();
+    let own: Vec<_> = hub.activity("e").into_iter().filter_map(why).collect();
+    assert_eq!(own, [RefusalReason::CredentialMissing, RefusalReason::CredentialMissing]);
+    let others: Vec<_> = hub.unattributed_activity().into_iter().filter_map(why).collect();
+    assert_eq!(others, [RefusalReason::UnknownDevice, RefusalReason::CredentialMissing]);
 }
 
 #[test]
@@ -96,7 +101,9 @@ fn a_e19_every_answer_has_a_max_message_size_and_a_senders_a_delivery_count() {
         (sized(Link::sender(1, "/devices/d/twin"), 0), 1_048_576),
         (sized(Link::sender(2, "$cbs"), u64::MAX), 1_048_576),
         (sized(Link::receiver(3, "/devices/d/twin"), 4_096), 4_096),
-        (Link::receiver(4, "/devices/d/messages/devicebound"), 65_536),
+        (Link::receiver(4, "/devices/d/messages/devicebound"), 1_048_576),
+        // As the C SDK asks: the only case of which the real hub's answer is known.
+        (sized(Link::receiver(6, "/devices/d/messages/devicebound"), 65_536), 65_536),
         (sized(Link::receiver(5, "/devices/d/messages/devicebound"), 100), 100),
     ] {
         let answer = peer.attach(&link);

@@ -9,11 +9,15 @@ use crate::support::{HOUR, KEY, Peer, world_with};
 const EVENTS: &str = "/devices/edge/modules/m/messages/events";
 
 fn edge() -> OfflineHub {
+    edge_with(Config::new())
+}
+
+fn edge_with(config: Config) -> OfflineHub {
     let routes = [
         r#"FROM /messages/modules/m/outputs/loop INTO BrokeredEndpoint("/modules/m/inputs/in")"#,
         "FROM /messages/modules/m/outputs/up INTO $upstream",
     ];
-    let hub = world_with(Config::new().with_edge_routes("edge", routes));
+    let hub = world_with(config.with_edge_routes("edge", routes));
     let keys = || DeviceAuth::SymmetricKey { primary: KEY.into(), secondary: KEY.into() };
     hub.create_device_with("edge", keys()).unwrap();
     hub.create_module_with("edge", "m", keys()).unwrap();
@@ -26,6 +30,22 @@ fn module(hub: &OfflineHub) -> Peer {
     let token = hub.module("edge", "m").unwrap().sas_token(HOUR);
     assert_eq!(peer.put_token("hub.test/devices/edge/modules/m", &token), 200);
     peer
+}
+
+#[test]
+fn a_e26_a_batch_for_which_there_is_no_room_leaves_nothing_behind() {
+    let hub = edge_with(Config::new().with_input_queue_limit(1));
+    let mut peer = module(&hub);
+    peer.sender(0, EVENTS);
+    let to = |output: &str| Message::of(b"x").application("iothub-outputname", text(output)).encoded();
+    let batch =
+        |outputs: &[&str]| Message { data: outputs.iter().map(|output| to(output)).collect(), ..Message::default() };
+    let too_many = batch(&["up", "loop", "loop"]).encoded();
+    assert_eq!(peer.rejected(0, BATCH, &too_many), "amqp:resource-limit-exceeded");
+    assert_eq!((hub.telemetry_count(("edge", "m")), hub.input_queue(("edge", "m")).len()), (0, 0));
+    let id = peer.send_as(0, BATCH, false, &batch(&["up", "loop"]).encoded());
+    assert_eq!(peer.outcome(), (id, ACCEPTED, None));
+    assert_eq!((hub.telemetry_count(("edge", "m")), hub.input_queue(("edge", "m")).len()), (1, 1));
 }
 
 #[test]
