@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use iothub_core::{ConnectionState, DeviceClient, Event, Feature, OpId, StatusChange, TwinUpdate};
-use iothub_emulator::{Activity, C2dMessage, C2dResult, DisconnectReason, MethodCall, MethodError, PendingMethod};
-use iothub_simulation::{Path, Sim, Way};
+use iothub_emulator::{
+    Activity, AmqpLink, C2dMessage, C2dResult, DisconnectReason, MethodCall, MethodError, PendingMethod,
+};
+use iothub_simulation::{Over, Path, Sim, Way};
 use serde_json::{Value, json};
 
 const DEVICE: &str = "d";
@@ -43,12 +45,13 @@ struct Load {
     in_flight_at_drops: Vec<usize>,
     /// Renewals that began with messages in flight.
     busy_renewals: usize,
+    /// When the present token came into use.
     connected_at: Duration,
 }
 
 impl Load {
-    fn new(seed: u64) -> Self {
-        let sim = Sim::new(seed);
+    fn new(seed: u64, over: Over) -> Self {
+        let sim = Sim::new(seed).over(over);
         let (least, most) = (Duration::from_millis(100), Duration::from_millis(300));
         sim.set_path(Path { latency: least..most, piece: Some(400), ..Path::default() });
         let connection_string = sim.create_device(DEVICE).unwrap();
@@ -176,9 +179,8 @@ impl Load {
         self.reports_waiting += 1;
     }
 
-    /// Waits until the token is about to be renewed, and does so under load.
-    fn renew(&mut self, disturb: impl FnOnce(&mut Self)) {
-        let renewals = self.client.stats().renewals;
+    /// Waits until the token is about to be renewed, under load.
+    fn renewal_comes(&mut self) {
         // The token is as old as the attempt, which began a few round trips before the connection was there.
         let early = self.connected_at + LIFE.mul_f64(0.8) - Duration::from_secs(2);
         self.pass(early.saturating_sub(self.sim.elapsed()));
@@ -188,6 +190,12 @@ impl Load {
         let next = self.client.next_deadline().unwrap() - self.sim.now().mono;
         self.pass(next.saturating_sub(BEFORE));
         self.burst();
+    }
+
+    /// A renewal with another connection, under load.
+    fn renew(&mut self, disturb: impl FnOnce(&mut Self)) {
+        let renewals = self.client.stats().renewals;
+        self.renewal_comes();
         self.until(LIMIT, "the renewal begins", |load| load.client.connection_state() == ConnectionState::Renewing);
         self.busy_renewals += usize::from(!self.waiting.is_empty());
         disturb(self);
@@ -195,6 +203,17 @@ impl Load {
         self.until(LIMIT, "the renewal", |load| {
             load.client.connection_state() == ConnectionState::Ready && load.client.stats().renewals > renewals
         });
+    }
+
+    /// A renewal on the connection that there is, under load.
+    fn renew_in_place(&mut self) {
+        let renewals = self.client.stats().renewals;
+        self.renewal_comes();
+        self.until(LIMIT, "the renewal", |load| load.client.stats().renewals > renewals);
+        self.connected_at = self.sim.elapsed();
+        self.busy_renewals += usize::from(!self.waiting.is_empty());
+        // The hub has not answered yet.
+        self.burst();
     }
 
     /// Waits until everything has its outcome, and compares both sides.
@@ -235,7 +254,7 @@ impl Load {
 #[test]
 fn a_thousand_renewals_under_load_lose_and_repeat_nothing() {
     const RENEWALS: usize = 1000;
-    let mut load = Load::new(1);
+    let mut load = Load::new(1, Over::Mqtt);
     load.until(LIMIT, "ready", |load| load.client.connection_state() == ConnectionState::Ready);
     for _ in 0..RENEWALS {
         load.renew(|_| {});
@@ -259,7 +278,7 @@ fn a_thousand_renewals_under_load_lose_and_repeat_nothing() {
 
 #[test]
 fn a_drop_in_the_middle_of_a_renewal_repeats_at_most_what_was_in_flight() {
-    let mut load = Load::new(2);
+    let mut load = Load::new(2, Over::Mqtt);
     load.until(LIMIT, "ready", |load| load.client.connection_state() == ConnectionState::Ready);
     for _ in 0..100 {
         load.renew(|load| {
@@ -280,4 +299,61 @@ fn a_drop_in_the_middle_of_a_renewal_repeats_at_most_what_was_in_flight() {
     assert!(drops >= 20, "{drops} drops");
     assert!(repeated as u64 <= load.client.stats().resent, "{repeated} repeated");
     assert!((1..=in_flight).contains(&repeated), "{repeated} repeated, {in_flight} in flight at {drops} drops");
+}
+
+#[test]
+fn a_thousand_renewals_over_amqp_under_load_attach_nothing_anew_and_are_no_event() {
+    renewals_over_amqp(Over::Amqp, 1000);
+}
+
+#[test]
+fn a_hundred_renewals_over_amqp_in_a_web_socket_attach_nothing_anew_and_are_no_event() {
+    renewals_over_amqp(Over::AmqpWs, 100);
+}
+
+fn renewals_over_amqp(over: Over, renewals: usize) {
+    let mut load = Load::new(1, over);
+    load.until(LIMIT, "ready", |load| load.client.connection_state() == ConnectionState::Ready);
+    for _ in 0..renewals {
+        load.renew_in_place();
+    }
+    load.settle();
+
+    assert_eq!(load.numbers_at_hub().len(), load.sent, "nothing is repeated");
+    assert_eq!(load.received, (0..load.letters).collect::<Vec<_>>(), "each message came once, in order");
+    assert_eq!(load.busy_renewals, renewals, "messages were in flight");
+    assert_eq!(load.came.len(), load.called, "every call came");
+    let stats = load.client.stats();
+    assert!(stats.renewals >= renewals as u64, "{stats:?}");
+    assert_eq!((stats.connections, stats.resent, stats.stale_answers, stats.undelivered), (1, 0, 0, 0));
+    let states: Vec<_> = load.statuses.iter().map(|change| change.state).collect();
+    assert_eq!(states, [ConnectionState::Connecting, ConnectionState::Connected, ConnectionState::Ready]);
+
+    let mut attached = Vec::new();
+    for activity in load.sim.hub().activity(DEVICE) {
+        match activity {
+            Activity::AmqpAttached { link, .. } => attached.push(link),
+            Activity::AmqpDetached { .. } | Activity::Disconnected { .. } => panic!("{activity:?}"),
+            _ => {}
+        }
+    }
+    use AmqpLink::{CloudToDevice, MethodRequests, MethodResponses, Telemetry, TwinReplies, TwinRequests};
+    assert_eq!(attached, [Telemetry, CloudToDevice, MethodResponses, MethodRequests, TwinRequests, TwinReplies]);
+    let of_nobody = load.sim.hub().unattributed_activity();
+    let count = |what: fn(&Activity) -> bool| {
+        let all = load.sim.hub().activity(DEVICE);
+        all.iter().chain(&of_nobody).filter(|activity| what(activity)).count() as u64
+    };
+    assert_eq!(count(|activity| matches!(activity, Activity::AmqpOpened { .. })), 1);
+    let links = [AmqpLink::TokenRequests, AmqpLink::TokenReplies];
+    let tokens: Vec<_> = of_nobody
+        .iter()
+        .filter_map(|activity| match activity {
+            Activity::AmqpAttached { link, .. } => Some(*link),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tokens, links);
+    assert_eq!(count(|activity| matches!(activity, Activity::TokenPut { status: 200, .. })), 1 + stats.renewals);
+    assert_eq!(count(|activity| matches!(activity, Activity::TokenPut { .. })), 1 + stats.renewals);
 }
