@@ -14,8 +14,8 @@ const USAGE: &str = "usage: iothub-simulation [--over PROTOCOL] [--seed N | --se
   --seeds COUNT    runs so many seeds, and prints what fails; default 300
   --from N         the first of them; default: from the clock, so that each run has fresh ones";
 
-/// How long a seed may take, in real time.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long a seed may take, in real time: far more than it does, so that a busy machine is no failure.
+const LIMIT: Duration = Duration::from_secs(60);
 
 enum Task {
     One(u64),

@@ -139,3 +139,17 @@ fn the_end_of_an_amqp_session_is_an_outage_and_refuses_no_subscription() {
     use ConnectionState::{Connected, Connecting, Ready, Waiting};
     assert_eq!(states, [Waiting, Connecting, Connected, Ready]);
 }
+
+#[test]
+fn a_half_open_amqp_connection_with_something_held_back_keeps_neither_side_busy() {
+    let sim = Sim::new(1).over(Over::Amqp);
+    let mut client = ready(&sim, &[Feature::Methods], Duration::from_secs(3600));
+    sim.hub().inject(Fault::LateMethod { by: Duration::from_secs(10) });
+    let call = MethodCall::new("late").response_timeout(Duration::from_secs(30));
+    let pending = sim.hub().start_method(DEVICE, call).unwrap();
+    pass(&sim, &mut client, Duration::from_secs(1));
+    sim.hub().inject(Fault::HalfOpen);
+    // The simulation panics if anybody is due again and again.
+    pass(&sim, &mut client, Duration::from_secs(60));
+    assert!(pending.try_result().unwrap().is_err());
+}

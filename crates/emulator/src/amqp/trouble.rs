@@ -91,6 +91,8 @@ impl Head {
     pub(super) fn suffer(&mut self, hub: &mut HubState, now: Now) {
         while let State::Open(open) = &mut self.state {
             if self.outgoing.is_dead() {
+                // Lost, like everything that would be sent; kept, it would be due for ever.
+                open.scheduled.clear();
                 return;
             }
             let due = open.scheduled.iter().position(|scheduled| scheduled.due <= now.elapsed);

@@ -109,7 +109,7 @@ impl Application {
             sim: sim.clone(),
             over,
             client,
-            ledger: Ledger::new(sim.now().wall),
+            ledger: Ledger::new(sim.now().wall, token_life.is_none().then_some(life)),
             random,
             subscribed: Vec::new(),
             uses_callbacks,

@@ -88,6 +88,8 @@ pub(super) struct Desired {
 pub(super) struct Ledger {
     /// The date at the start.
     pub(super) start: SystemTime,
+    /// How long the tokens live that the client makes itself, if it has a key.
+    pub(super) key_life: Option<Duration>,
     pub(super) telemetry: Vec<Sent>,
     pub(super) reported: Vec<Reported>,
     /// The outcomes of each request for the twin.
@@ -125,10 +127,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one, for a run that begins at this date.
-    pub(super) fn new(start: SystemTime) -> Self {
+    /// An empty one, for a run that begins at this date with a client that makes tokens of this life.
+    pub(super) fn new(start: SystemTime, key_life: Option<Duration>) -> Self {
         Self {
             start,
+            key_life,
             telemetry: Vec::new(),
             reported: Vec::new(),
             gets: Vec::new(),

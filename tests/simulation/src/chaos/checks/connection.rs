@@ -12,6 +12,12 @@ use crate::over::Over;
 /// How long the end of a connection may be on its way to the client.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
+/// How long the client waits over AMQP for the answer to a token: its connect time-out.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a silent path may stay unnoticed over AMQP, while the hub goes on speaking: until its idle time-out.
+const SILENCE: Duration = Duration::from_secs(400);
+
 pub(super) fn check(ledger: &Ledger, over: Over, activity: &[Activity], of_nobody: &[Activity]) -> Vec<String> {
     let mut found = Vec::new();
     let mut before = ConnectionState::Idle;
@@ -29,7 +35,7 @@ pub(super) fn check(ledger: &Ledger, over: Over, activity: &[Activity], of_nobod
         before = change.state;
     }
     found.extend(ledger.statuses.windows(2).filter_map(|pair| check_attempt(pair, &ledger.reconnects)));
-    found.extend(activity.iter().filter_map(|end| check_end(end, activity, ledger)));
+    found.extend(activity.iter().filter_map(|end| check_end(end, over, activity, ledger)));
     if over.is_amqp() {
         let all = [activity, of_nobody].concat();
         found.extend(
@@ -81,7 +87,7 @@ fn check_attempt(pair: &[(At, StatusChange)], asked: &[At]) -> Option<String> {
 }
 
 /// The hub ends no connection because the client broke a rule, or forgot its token or keep-alive.
-fn check_end(end: &Activity, activity: &[Activity], ledger: &Ledger) -> Option<String> {
+fn check_end(end: &Activity, over: Over, activity: &[Activity], ledger: &Ledger) -> Option<String> {
     let Activity::Disconnected { at, why, connection } = end else { return None };
     let is_wrong = match why {
         DisconnectReason::ProtocolViolation(what) if what.contains("unattached-handle") => {
@@ -94,12 +100,23 @@ fn check_end(end: &Activity, activity: &[Activity], ledger: &Ledger) -> Option<S
         | DisconnectReason::UnknownFilter(_)
         | DisconnectReason::TooManySubscriptions { .. }
         | DisconnectReason::PubackOutOfOrder { .. } => true,
-        DisconnectReason::TokenExpired => !ledger.clock_jumped && was_heard_of(*at, ledger),
+        DisconnectReason::TokenExpired => {
+            !ledger.clock_jumped && was_heard_of(*at, ledger) && !(over.is_amqp() && was_replaced_in_vain(*at, ledger))
+        }
         // A path that loses everything, or swallows the client's packets, looks like silence.
         DisconnectReason::KeepAliveExpired => ledger.silence.is_empty(),
         _ => false,
     };
     is_wrong.then(|| format!("the hub ended connection {connection}: {why:?}"))
+}
+
+/// Whether a token for the same connection was lost on a silent path, and the client still waited for the hub's answer.
+fn was_replaced_in_vain(at: SystemTime, ledger: &Ledger) -> bool {
+    let Ok(at) = at.duration_since(ledger.start) else { return false };
+    let is_silent = ledger.silence.iter().any(|since| (*since..*since + SILENCE).contains(&at));
+    let was_replaced = ledger.reconnects.iter().any(|asked| (*asked..*asked + ANSWER).contains(&at));
+    // It is renewed after 80 % of its life.
+    is_silent && (was_replaced || ledger.key_life.is_some_and(|life| life.mul_f64(0.2) < ANSWER))
 }
 
 /// Whether the hub detached or refused a link there. The client's AMQP package answers that at once, and then cannot take
