@@ -329,31 +329,26 @@ fn renewals_over_amqp(over: Over, renewals: usize) {
     let states: Vec<_> = load.statuses.iter().map(|change| change.state).collect();
     assert_eq!(states, [ConnectionState::Connecting, ConnectionState::Connected, ConnectionState::Ready]);
 
-    let mut attached = Vec::new();
-    for activity in load.sim.hub().activity(DEVICE) {
+    let hub = load.sim.hub();
+    let (mut opened, mut attached, mut tokens) = (0, Vec::new(), 0);
+    for activity in hub.unattributed_activity().into_iter().chain(hub.activity(DEVICE)) {
         match activity {
+            Activity::AmqpOpened { .. } => opened += 1,
             Activity::AmqpAttached { link, .. } => attached.push(link),
-            Activity::AmqpDetached { .. } | Activity::Disconnected { .. } => panic!("{activity:?}"),
+            Activity::TokenPut { status: 200, .. } => tokens += 1,
+            Activity::TokenPut { .. } | Activity::AmqpDetached { .. } | Activity::Disconnected { .. } => {
+                panic!("{activity:?}")
+            }
             _ => {}
         }
     }
-    use AmqpLink::{CloudToDevice, MethodRequests, MethodResponses, Telemetry, TwinReplies, TwinRequests};
-    assert_eq!(attached, [Telemetry, CloudToDevice, MethodResponses, MethodRequests, TwinRequests, TwinReplies]);
-    let of_nobody = load.sim.hub().unattributed_activity();
-    let count = |what: fn(&Activity) -> bool| {
-        let all = load.sim.hub().activity(DEVICE);
-        all.iter().chain(&of_nobody).filter(|activity| what(activity)).count() as u64
+    attached.sort_unstable();
+    use AmqpLink::{
+        CloudToDevice, MethodRequests, MethodResponses, Telemetry, TokenReplies, TokenRequests, TwinReplies,
+        TwinRequests,
     };
-    assert_eq!(count(|activity| matches!(activity, Activity::AmqpOpened { .. })), 1);
-    let links = [AmqpLink::TokenRequests, AmqpLink::TokenReplies];
-    let tokens: Vec<_> = of_nobody
-        .iter()
-        .filter_map(|activity| match activity {
-            Activity::AmqpAttached { link, .. } => Some(*link),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(tokens, links);
-    assert_eq!(count(|activity| matches!(activity, Activity::TokenPut { status: 200, .. })), 1 + stats.renewals);
-    assert_eq!(count(|activity| matches!(activity, Activity::TokenPut { .. })), 1 + stats.renewals);
+    let of_tokens = [TokenRequests, TokenReplies];
+    let of_the_device = [Telemetry, CloudToDevice, TwinRequests, TwinReplies, MethodRequests, MethodResponses];
+    assert_eq!((opened, tokens), (1, 1 + stats.renewals));
+    assert_eq!(attached, [&of_tokens[..], &of_the_device].concat(), "each link once");
 }

@@ -60,9 +60,8 @@ impl Application {
         }
         self.sim.set_path(Path::default());
         self.enable_device(true);
-        // A hub that holds delivers what was abandoned after a reconnect, and at no other time. Over AMQP, it is not told
-        // that it has withheld credit or a disposition.
-        if lock_expiry == LockExpiry::Hold || self.over.is_amqp() {
+        if lock_expiry == LockExpiry::Hold {
+            // Such a hub delivers what was abandoned after a reconnect, and at no other time.
             self.sim.note("hub: ends the connection");
             if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
                 self.ledger.violate(error.to_string());
