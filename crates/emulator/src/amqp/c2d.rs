@@ -16,7 +16,7 @@ use crate::amqp::transfer::outcome;
 use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::escape::escape;
-use crate::faults::DropPoint;
+use crate::faults::{DropPoint, Fault};
 use crate::guid;
 use crate::hub::HubState;
 use crate::hub::c2d::{Delivery, LockId, Settlement};
@@ -86,7 +86,9 @@ impl Head {
                 if self.drops(hub, now, &identity, DropPoint::PubackReceived) {
                     return;
                 }
-                if !self.settle_message(hub, now, &identity, &given, disposition.state.as_ref()) {
+                let lost = self.take_fault(hub, now, &identity, |fault| *fault == Fault::DuplicateDelivery).is_some();
+                let settlement = if lost { Settlement::Lost } else { settlement(disposition.state.as_ref()) };
+                if !self.settle_message(hub, now, &identity, &given, settlement) {
                     let lost = error(condition::LOCK_LOST, "the lock of the message is over");
                     answer = DeliveryState::Rejected(Rejected { error: Some(lost) });
                 }
@@ -106,15 +108,18 @@ impl Head {
         now: Now,
         identity: &Identity,
         given: &Given,
-        state: Option<&DeliveryState>,
+        settlement: Settlement,
     ) -> bool {
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return false };
-        let settlement = match state {
-            Some(DeliveryState::Accepted(_)) => Settlement::Complete,
-            Some(DeliveryState::Rejected(_)) => Settlement::Reject,
-            _ => Settlement::Abandon,
-        };
         given.settle(hub, connection, settlement, now)
+    }
+}
+
+fn settlement(state: Option<&DeliveryState>) -> Settlement {
+    match state {
+        Some(DeliveryState::Accepted(_)) => Settlement::Complete,
+        Some(DeliveryState::Rejected(_)) => Settlement::Reject,
+        _ => Settlement::Abandon,
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fe2o3_amqp_types::messaging::DeliveryState;
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
 use crate::amqp::condition::{self, error};
+use crate::amqp::transfer::Received;
 use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::hub::registry::Identity;
@@ -20,8 +22,17 @@ pub(super) struct Member {
     pub(super) connection: ConnectionId,
     /// Desired patches that a fault holds back for the next one.
     pub(super) later_patches: Vec<Bytes>,
+    /// Outcomes of its telemetry that a fault collects, to send them in another order.
+    pub(super) reordering: Option<Reordering>,
     /// Its telemetry is rejected with this condition until then.
     pub(super) trouble: Option<(Duration, &'static str)>,
+}
+
+/// Outcomes that are collected until there are enough to reverse.
+#[derive(Debug)]
+pub(super) struct Reordering {
+    pub(super) window: usize,
+    pub(super) outcomes: Vec<(Received, DeliveryState)>,
 }
 
 impl Head {
@@ -41,7 +52,7 @@ impl Head {
         let carried = Some(Carried { by: self.id, session: Session::default() });
         hub.open(connection, Opening { sender, clean_session: true, will: None, carried }, false, now);
         hub.take_seat(connection, None);
-        let member = Member { connection, later_patches: Vec::new(), trouble: None };
+        let member = Member { connection, later_patches: Vec::new(), reordering: None, trouble: None };
         open.members.insert(identity.clone(), member);
         tracing::debug!(connection = connection.0, carrier = self.id.0, %identity, "joined");
         hub.note(

@@ -14,7 +14,8 @@ use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::faults::DropPoint;
 use crate::guid;
-use crate::hub::{HubState, NOBODY};
+use crate::hub::HubState;
+use crate::hub::registry::Identity;
 
 /// Replies that wait for credit on one link: more than a client can ask for with the credit that it has.
 const MAX_QUEUE: usize = 4_000;
@@ -188,13 +189,29 @@ impl Head {
             let Some(session) = open.sessions.get_mut(&channel) else { return };
             let handle = session.pending.front().map(|pending| pending.handle);
             let Some(frame) = session.next_frame(channel, max_frame) else { return };
-            let identity = handle.and_then(|handle| session.links.get(&handle)?.node.identity.as_ref());
-            let owner = identity.unwrap_or(&NOBODY).clone();
-            if hub.faults.take_drop(&owner, DropPoint::MidPacket) {
-                self.outgoing.push_part(frame[..frame.len() / 2].to_vec());
-                return self.drop_for(hub, now, &owner, DropPoint::MidPacket);
+            let owner = handle.and_then(|handle| session.links.get(&handle)?.node.identity.clone());
+            if !self.push_or_break_off(hub, now, owner.as_ref(), frame) {
+                return;
             }
-            self.push(now, frame);
         }
+    }
+
+    /// Writes a frame on a link of this identity, unless a fault breaks the connection off in the midst of it. False: it does.
+    pub(super) fn push_or_break_off(
+        &mut self,
+        hub: &mut HubState,
+        now: Now,
+        owner: Option<&Identity>,
+        frame: Vec<u8>,
+    ) -> bool {
+        match owner.filter(|owner| hub.faults.take_drop(owner, DropPoint::MidPacket)) {
+            None => self.push(now, frame),
+            Some(owner) => {
+                self.outgoing.push_part(frame[..frame.len() / 2].to_vec());
+                self.drop_for(hub, now, owner, DropPoint::MidPacket);
+                return false;
+            }
+        }
+        true
     }
 }

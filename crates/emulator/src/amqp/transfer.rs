@@ -7,6 +7,7 @@ use fe2o3_amqp_types::performatives::{Disposition, Performative, Transfer};
 
 use crate::activity::{AmqpLink, DisconnectReason};
 use crate::amqp::condition::{self, error};
+use crate::amqp::frame::{self, Layer};
 use crate::amqp::link::{End, Partial, Place};
 use crate::amqp::message::Incoming;
 use crate::amqp::{Head, State};
@@ -14,7 +15,7 @@ use crate::clock::Now;
 use crate::hub::HubState;
 
 /// A whole message that came, before anything is done with it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Received {
     pub(super) place: Place,
     pub(super) delivery_id: u32,
@@ -122,19 +123,23 @@ impl Head {
     }
 
     /// Says what became of a message, if anybody waits for it: accepted, or rejected with an error.
-    pub(super) fn settle(&mut self, _hub: &mut HubState, now: Now, received: &Received, rejected: Option<Error>) {
+    pub(super) fn settle(&mut self, hub: &mut HubState, now: Now, received: &Received, rejected: Option<Error>) {
         let state = match rejected {
             None => DeliveryState::Accepted(Accepted {}),
             Some(error) => DeliveryState::Rejected(Rejected { error: Some(error) }),
         };
-        self.settle_with(now, received, state);
+        self.settle_with(hub, now, received, state);
     }
 
-    pub(super) fn settle_with(&mut self, now: Now, received: &Received, state: DeliveryState) {
-        if !received.settled {
-            let disposition = outcome(received.delivery_id, Role::Receiver, state);
-            self.say(now, received.place.channel, disposition);
+    pub(super) fn settle_with(&mut self, hub: &mut HubState, now: Now, received: &Received, state: DeliveryState) {
+        if received.settled {
+            return;
         }
+        let State::Open(open) = &self.state else { return };
+        let owner = open.link(received.place).and_then(|link| link.node.identity.clone());
+        let disposition = outcome(received.delivery_id, Role::Receiver, state);
+        let frame = frame::write(Layer::Amqp, received.place.channel, &disposition, &[]);
+        self.push_or_break_off(hub, now, owner.as_ref(), frame);
     }
 }
 

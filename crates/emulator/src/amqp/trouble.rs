@@ -10,6 +10,7 @@ use crate::activity::{Activity, AmqpLink, DisconnectReason};
 use crate::amqp::condition::{self, error};
 use crate::amqp::frame::{self, Layer};
 use crate::amqp::link::Place;
+use crate::amqp::members::Reordering;
 use crate::amqp::telemetry::Asked;
 use crate::amqp::transfer::{Received, outcome};
 use crate::amqp::{Head, State};
@@ -250,24 +251,58 @@ impl Head {
             Fault::DelayPubacks { count, by } => {
                 Some(Taken::some_of(count, messages, Fault::DelayPubacks { count: 1, by: *by }))
             }
-            Fault::AmqpOutcome(_) => Some(Taken::Last(fault.clone())),
+            Fault::ReorderPubacks { .. } | Fault::AmqpOutcome(_) => Some(Taken::Last(fault.clone())),
             _ => None,
         });
         if let Some(fault) = &fired {
             hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
         }
         let accepted = DeliveryState::Accepted(Accepted {});
-        match fired {
+        let outcome_of_it = match fired {
             Some(Fault::DropPubacks { .. }) => return,
             Some(Fault::DelayPubacks { by, .. }) => {
                 let late = outcome(received.delivery_id, Role::Receiver, accepted);
                 let late = frame::write(Layer::Amqp, received.place.channel, &late, &[]);
                 self.outgoing.push_later(now.elapsed.saturating_add(by), late);
+                self.drops(hub, now, owner, DropPoint::PubackSent);
+                return;
             }
-            Some(Fault::AmqpOutcome(wanted)) => self.settle_with(now, received, state(wanted)),
-            _ => self.settle_with(now, received, accepted),
+            Some(Fault::ReorderPubacks { window }) => {
+                let window = usize::try_from(window).unwrap_or(usize::MAX);
+                if let Some(member) = self.member_mut(owner) {
+                    member.reordering = Some(Reordering { window, outcomes: Vec::new() });
+                }
+                accepted
+            }
+            Some(Fault::AmqpOutcome(wanted)) => state(wanted),
+            _ => accepted,
+        };
+        for (received, outcome) in self.in_order(owner, received, outcome_of_it) {
+            self.settle_with(hub, now, &received, outcome);
+            if self.drops(hub, now, owner, DropPoint::PubackSent) {
+                return;
+            }
         }
-        self.drops(hub, now, owner, DropPoint::PubackSent);
+    }
+
+    /// The outcomes that go out now: this one, unless they are collected; then none, or in the end all in reverse.
+    fn in_order(
+        &mut self,
+        owner: &Identity,
+        received: &Received,
+        outcome: DeliveryState,
+    ) -> Vec<(Received, DeliveryState)> {
+        // What came in it is dealt with.
+        let received = Received { payload: Bytes::new(), ..received.clone() };
+        let Some(member) = self.member_mut(owner) else { return vec![(received, outcome)] };
+        let Some(mut reordering) = member.reordering.take() else { return vec![(received, outcome)] };
+        reordering.outcomes.push((received, outcome));
+        if reordering.outcomes.len() < reordering.window {
+            member.reordering = Some(reordering);
+            return Vec::new();
+        }
+        reordering.outcomes.reverse();
+        reordering.outcomes
     }
 }
 

@@ -49,7 +49,8 @@ pub enum DropPoint {
     DesiredSent,
     /// A method request is sent to the device.
     MethodSent,
-    /// The first half of a hub-to-device packet is sent: the next one after CONNACK, whichever it is. Over AMQP: of a transfer's frame.
+    /// The first half of a hub-to-device packet is sent: the next one after CONNACK, whichever it is. Over AMQP: of the next transfer on a link of the
+    /// device, or disposition of one.
     MidPacket,
     /// A put-token request has come over AMQP; it is not acted on.
     PutTokenReceived,
@@ -175,7 +176,8 @@ pub enum Fault {
         /// How much later.
         by: Duration,
     },
-    /// The next `window` PUBACKs to the device are collected and sent in reverse order once all of them are due.
+    /// The next `window` PUBACKs to the device are collected and sent in reverse order once all of them are due. Over AMQP: the dispositions of its next
+    /// `window` transfers of telemetry, each by itself.
     ReorderPubacks {
         /// How many.
         window: u32,
@@ -202,7 +204,8 @@ pub enum Fault {
     ReorderPingresp,
     /// The hub has forgotten the session: the next accepted CONNECT is answered with session present 0 and has no subscriptions.
     SessionLost,
-    /// The next QoS 1 cloud-to-device or input message is sent twice, the second time with DUP.
+    /// The next QoS 1 cloud-to-device or input message is sent twice, the second time with DUP. Over AMQP the next outcome of such a message is lost, whatever it
+    /// is: the message waits again, and comes with a higher delivery count.
     DuplicateDelivery,
     /// The connection is reset: TCP RST, and what was not yet sent is lost.
     KillTcp,

@@ -131,6 +131,8 @@ pub(crate) enum Settlement {
     Abandon,
     /// It is not wanted.
     Reject,
+    /// What the device decided is lost at the hub: it waits again. A fault.
+    Lost,
 }
 
 /// What a decision did.
@@ -280,7 +282,7 @@ impl C2dQueue {
         let ended = match how {
             Settlement::Complete => self.complete(sequence),
             Settlement::Reject => self.end_where(C2dResult::Rejected, |entry| entry.sequence == sequence).pop(),
-            Settlement::Abandon => {
+            Settlement::Abandon | Settlement::Lost => {
                 entry.give_back(true);
                 self.end_exhausted(max_count).pop()
             }

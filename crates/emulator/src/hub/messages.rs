@@ -144,6 +144,7 @@ impl HubState {
                 self.note(&identity, Activity::MessageAbandoned { at, connection, message_id });
                 self.wake(&identity);
             }
+            Settlement::Lost => self.wake(&identity),
             Settlement::Reject => self.note(&identity, Activity::MessageRejected { at, connection, message_id }),
         }
         self.record_ended(&identity, ended, now);

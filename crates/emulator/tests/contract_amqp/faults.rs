@@ -253,6 +253,38 @@ fn outcomes_of_telemetry_are_withheld_late_or_others() {
 }
 
 #[test]
+fn outcomes_of_telemetry_come_in_reverse_and_one_by_one() {
+    let hub = world();
+    let mut peer = whole_device(&hub);
+    hub.inject_for("d", Fault::ReorderPubacks { window: 3 });
+    let sent: Vec<u32> = (0..2).map(|_| peer.send(0, &Message::of(b"x"))).collect();
+    assert!(peer.all_of(DISPOSITION).is_empty());
+    let last = peer.send(0, &Message::of(b"x"));
+    for id in [last, sent[1], sent[0]] {
+        assert_eq!(peer.outcome(), (id, ACCEPTED, None));
+    }
+    peer.accepted(0, &Message::of(b"x"));
+}
+
+#[test]
+fn a_message_comes_again_if_the_hub_loses_what_became_of_it() {
+    let hub = world();
+    let mut peer = whole_device(&hub);
+    hub.inject_for("d", Fault::DuplicateDelivery);
+    hub.send_c2d("d", C2dMessage::new("x").message_id("m")).unwrap();
+    for count in [1, 2] {
+        let (transfer, message) = peer.message();
+        assert_eq!(message.annotated("iothub-deliverycount"), Some(&V::Ubyte(count)));
+        let id = transfer.uint(1);
+        peer.say(&disposition(id, id, true, outcome(ACCEPTED)));
+    }
+    assert!(peer.all_of(TRANSFER).is_empty());
+    assert_eq!(hub.c2d_outcomes("d").len(), 1);
+    let abandoned = |activity: &Activity| matches!(activity, Activity::MessageAbandoned { .. });
+    assert_eq!(happened(&hub, "d", abandoned), 0, "it is not the device that gave it back");
+}
+
+#[test]
 fn half_open_nothing_goes_either_way_until_the_hub_gives_up() {
     let hub = world();
     let mut peer = whole_device(&hub);
@@ -327,6 +359,18 @@ fn a_transfer_can_break_off_in_the_middle() {
     let half = peer.take_output();
     assert!(!half.is_empty() && half.len() < u32::from_be_bytes(*half.first_chunk().unwrap()) as usize);
     assert!(peer.is_closed());
+}
+
+#[test]
+fn an_outcome_of_telemetry_can_break_off_in_the_middle() {
+    let hub = world();
+    let mut peer = whole_device(&hub);
+    hub.inject(Fault::Drop { device: None, at: DropPoint::MidPacket });
+    peer.send(0, &Message::of(b"x"));
+    let half = peer.take_output();
+    assert!(!half.is_empty() && half.len() < u32::from_be_bytes(*half.first_chunk().unwrap()) as usize);
+    assert!(peer.is_closed());
+    assert_eq!(hub.telemetry_count("d"), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Attach and detach (E17 to E24).
 
-use iothub_emulator::{Activity, AmqpLink, C2dMessage, DisconnectReason, RefusalReason};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, DisconnectReason, OfflineHub, RefusalReason};
 
 use crate::support::frame::{Link, Message, *};
 use crate::support::value::{V, composite, sym, text};
@@ -249,6 +249,39 @@ fn a_e23_a_newer_connection_takes_over_and_the_olders_links_are_stolen() {
     let replaced =
         |activity: &Activity| matches!(activity, Activity::Disconnected { why: DisconnectReason::Replaced { .. }, .. });
     assert_eq!(happened(&hub, "d", replaced), 1);
+}
+
+/// A CONNECT of MQTT 3.1.1 for the device `d`: clean session, keep-alive 0.
+fn mqtt_connect(hub: &OfflineHub) -> Vec<u8> {
+    let text = |text: &str| [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
+    let fields = [text("d"), text("hub.test/d/?api-version=2021-04-12"), text(&token(hub, "d"))].concat();
+    let body = [&b"\0\x04MQTT\x04\xC2\0\0"[..], &fields].concat();
+    let length = u8::try_from(body.len() % 128).unwrap() | 0x80;
+    [&[0x10, length, u8::try_from(body.len() / 128).unwrap()][..], &body].concat()
+}
+
+#[test]
+fn a_e23_a_device_has_one_connection_whichever_the_protocol() {
+    let hub = world();
+    let replaced =
+        |activity: &Activity| matches!(activity, Activity::Disconnected { why: DisconnectReason::Replaced { .. }, .. });
+    let mut mqtt = hub.accept();
+    mqtt.receive(&mqtt_connect(&hub));
+    assert_eq!(mqtt.take_output(), [0x20, 2, 0, 0]);
+    let mut amqp = Peer::of_device(&hub);
+    mqtt.poll();
+    assert!(!mqtt.is_closed(), "a token alone is no connection of the device");
+    amqp.sender(0, EVENTS);
+    mqtt.poll();
+    assert!(mqtt.is_closed() && mqtt.take_output().is_empty());
+    assert_eq!(happened(&hub, "d", replaced), 1);
+
+    let mut mqtt = hub.accept();
+    mqtt.receive(&mqtt_connect(&hub));
+    assert_eq!(mqtt.take_output(), [0x20, 2, 0, 0]);
+    assert_eq!(amqp.find(DETACH).condition(2).as_deref(), Some("amqp:link:stolen"));
+    assert!(!mqtt.is_closed() && hub.connected("d"));
+    assert_eq!(happened(&hub, "d", replaced), 2);
 }
 
 #[test]
