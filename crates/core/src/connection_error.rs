@@ -44,9 +44,10 @@ pub enum ConnectStage {
     Tls,
     /// The upgrade to a WebSocket.
     Upgrade,
-    /// The hub's answer to the protocol's opening (MQTT: CONNACK).
+    /// The login: the hub's answers to the protocol's opening and the credentials (MQTT: CONNACK; AMQP: open, put-token, and the link for
+    /// telemetry).
     Open,
-    /// The hub's answer to a subscription (MQTT: SUBACK or UNSUBACK).
+    /// The hub's answer to a subscription (MQTT: SUBACK or UNSUBACK; AMQP: the attach of its links).
     Subscribe,
 }
 
@@ -57,8 +58,8 @@ impl std::fmt::Display for ConnectStage {
             Self::Tcp => "the TCP connection",
             Self::Tls => "the TLS handshake",
             Self::Upgrade => "the upgrade to a WebSocket",
-            Self::Open => "the hub's answer to CONNECT",
-            Self::Subscribe => "the hub's answer to a subscription",
+            Self::Open => "the login at the hub",
+            Self::Subscribe => "the subscription at the hub",
         })
     }
 }
