@@ -15,7 +15,7 @@ use transport::Local;
 struct InProcess;
 
 impl Subject for InProcess {
-    fn provider(&self, hub: &Hub, _: &Settings) -> Box<dyn Provider> {
+    fn provider(&self, hub: &Hub, _: &Settings) -> Box<dyn Provider + Send + Sync> {
         Box::new(Local::new(hub.clone()))
     }
 

@@ -36,7 +36,7 @@ pub(crate) enum OverAmqp {
 }
 
 impl Subject for OverAmqp {
-    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
+    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider + Send + Sync> {
         match self {
             Self::Tls => amqp_with!(Amqp, settings),
             #[cfg(feature = "amqp-ws")]

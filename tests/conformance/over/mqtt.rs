@@ -35,7 +35,7 @@ pub(crate) enum OverMqtt {
 }
 
 impl Subject for OverMqtt {
-    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
+    fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider + Send + Sync> {
         match self {
             #[cfg(feature = "mqtt")]
             Self::Tls => mqtt_with!(Mqtt, settings),

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::time::{Duration, SystemTime};
 
 use iothub_core::{
-    Capabilities, ClientBuilder, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module, ModuleClient,
-    Provider, Renewal, RetryConfig, Trust,
+    Capabilities, ClientBuilder, CreateError, Device, DeviceClient, Disposition, Endpoint, Face, Feature, Module,
+    ModuleClient, Platform, Provider, Redelivery, Renewal, RetryConfig, SharedTransport, Transport, Trust,
 };
 use iothub_emulator::{Config, Emulator, Fault, Hub, Who};
 
@@ -152,6 +152,36 @@ impl<'a> Bench<'a> {
         self.capabilities().renewal == Renewal::InPlace
     }
 
+    /// Whether messages can be rejected: if not, a behaviour around that does not apply.
+    pub(crate) fn can_reject(&self) -> bool {
+        let can = self.can(Disposition::Reject);
+        if !can {
+            self.subject.lacks(Missing::Disposition(Disposition::Reject));
+        }
+        can
+    }
+
+    /// Whether the hub sends an abandoned message again at once: if not, a behaviour around that does not apply.
+    pub(crate) fn redelivers_at_once(&self) -> bool {
+        let at_once = self.capabilities().redelivery == Redelivery::AtOnce;
+        if !at_once {
+            self.subject.lacks(Missing::RedeliveryAtOnce);
+        }
+        at_once
+    }
+
+    /// One transport for several clients; `None` if the transport carries one only: then the behaviour does not apply.
+    pub(crate) fn shared(&self) -> Option<SharedTransport> {
+        if self.capabilities().max_devices < 2 {
+            self.subject.lacks(Missing::Sharing);
+            return None;
+        }
+        let mut endpoint = self.endpoint();
+        endpoint.port = self.subject.address(self).map(|address| address.port());
+        let provider = Boxed(self.subject.provider(self, &Settings::default()));
+        Some(SharedTransport::create(endpoint, provider).expect("it carries several"))
+    }
+
     /// Whether the transport has this answer to a message.
     pub(crate) fn can(&self, disposition: Disposition) -> bool {
         self.capabilities().dispositions.contains(&disposition)
@@ -168,10 +198,14 @@ impl<'a> Bench<'a> {
 
     /// What the transport says about itself.
     pub(crate) fn capabilities(&self) -> Capabilities {
+        let transport = self.provider(&Settings::default()).transport(&self.endpoint()).expect("a transport");
+        transport.capabilities().clone()
+    }
+
+    fn endpoint(&self) -> Endpoint {
         let mut endpoint = Endpoint::new(self.host_name());
         endpoint.trust = Trust::Pem(self.ca_pem());
-        let transport = self.provider(&Settings::default()).transport(&endpoint).expect("a transport");
-        transport.capabilities().clone()
+        endpoint
     }
 
     /// Injects the fault. `false` if it cannot happen on this transport: then the behaviour does not apply.
@@ -212,6 +246,19 @@ impl<'a> Bench<'a> {
             self.subject.lacks(Missing::Fault(fault.clone()));
         }
         knows
+    }
+}
+
+/// What makes the shared transport.
+struct Boxed(Box<dyn Provider + Send + Sync>);
+
+impl Provider for Boxed {
+    fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
+        self.0.transport(endpoint)
+    }
+
+    fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
+        self.0.platform()
     }
 }
 

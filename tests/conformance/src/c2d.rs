@@ -2,11 +2,13 @@
 
 mod answers;
 mod content;
+mod given_back;
 mod queue;
 mod redelivery;
 
 pub(crate) use answers::*;
 pub(crate) use content::*;
+pub(crate) use given_back::*;
 pub(crate) use queue::*;
 pub(crate) use redelivery::*;
 

@@ -25,7 +25,7 @@
 //! struct Mine;
 //!
 //! impl Subject for Mine {
-//!     fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider> {
+//!     fn provider(&self, _: &Hub, settings: &Settings) -> Box<dyn Provider + Send + Sync> {
 //!         let mut transport = MyTransport::new();
 //!         if let Some(interval) = settings.keep_alive {
 //!             transport = transport.keep_alive(interval);
@@ -68,6 +68,7 @@ mod record;
 mod renewal;
 mod retry;
 mod rivals;
+mod sharing;
 mod status;
 mod subject;
 mod suite;

@@ -1,6 +1,8 @@
 //! The hub's record of the device, reduced to what a behaviour asks about.
 
-use iothub_emulator::{Activity, AmqpLink, C2dResult, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason};
+use iothub_emulator::{
+    Activity, AmqpLink, C2dResult, ConnectionId, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason, Who,
+};
 
 use crate::bench::DEVICE;
 
@@ -28,6 +30,15 @@ pub(crate) fn connections(hub: &Hub) -> usize {
     .len()
 }
 
+/// The connections that carried the device or module, in order.
+pub(crate) fn carriers<'a>(hub: &Hub, who: impl Into<Who<'a>>) -> Vec<ConnectionId> {
+    let carrier = |activity| match activity {
+        Activity::AmqpConnected { carrier, .. } => Some(carrier),
+        _ => None,
+    };
+    hub.activity(who).into_iter().filter_map(carrier).collect()
+}
+
 /// Whether the hub had a session for each connection that it accepted.
 pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
     of_activity(hub, |activity| match activity {
@@ -38,11 +49,16 @@ pub(crate) fn sessions_present(hub: &Hub) -> Vec<bool> {
 
 /// Why the hub refused connections, in order, those of whom it does not know first.
 pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
+    refusals_of(hub, DEVICE)
+}
+
+/// The same for another device.
+pub(crate) fn refusals_of(hub: &Hub, device: &str) -> Vec<RefusalReason> {
     let refusal = |activity| match activity {
         Activity::ConnectRefused { why, .. } | Activity::TokenPut { why: Some(why), .. } => Some(why),
         _ => None,
     };
-    hub.unattributed_activity().into_iter().chain(hub.activity(DEVICE)).filter_map(refusal).collect()
+    hub.unattributed_activity().into_iter().chain(hub.activity(device)).filter_map(refusal).collect()
 }
 
 /// How many tokens of the device the hub has taken: one for each connection, and those that were replaced on one.

@@ -14,7 +14,7 @@ use crate::absent::Absent;
 /// [`Capabilities`](iothub_core::Capabilities), is not asked for again here.
 pub trait Subject {
     /// The transport with these settings. The hub is for a transport that finds it in another way than by its address.
-    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider>;
+    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider + Send + Sync>;
 
     /// Where the hub serves this transport; `None` if it is reached without an address.
     fn address(&self, hub: &Hub) -> Option<SocketAddr> {
@@ -68,6 +68,8 @@ pub enum Missing {
     Feature(Feature),
     /// A way to answer a message.
     Disposition(Disposition),
+    /// A hub that sends an abandoned message again at once.
+    RedeliveryAtOnce,
     /// Tokens that are replaced together with the connection.
     RenewalByReconnect,
     /// Room for a second device on one connection.

@@ -76,7 +76,7 @@ struct Asked<'a> {
 }
 
 impl Subject for Asked<'_> {
-    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider> {
+    fn provider(&self, hub: &Hub, settings: &Settings) -> Box<dyn Provider + Send + Sync> {
         self.subject.provider(hub, settings)
     }
 
@@ -249,6 +249,9 @@ macro_rules! __each_behaviour {
                 an_expired_message_is_not_received_and_its_sender_is_told
                 fifty_messages_fill_the_queue_and_an_answer_makes_room
                 a_refused_subscription_is_told_and_telemetry_goes_on
+                a_rejected_message_ends_and_its_sender_is_told
+                an_abandoned_message_comes_again_at_once_and_is_counted
+                a_message_that_is_abandoned_too_often_is_given_up_by_the_hub
             }
             modules {
                 a_modules_telemetry_is_its_own
@@ -271,6 +274,7 @@ macro_rules! __each_behaviour {
                 an_input_is_completed_later_from_another_thread
                 an_undecided_input_comes_again_after_a_reconnect_and_its_old_answer_is_stale
                 inputs_wait_while_the_module_is_away
+                an_input_is_rejected_and_abandoned_as_a_message_from_the_cloud_is
                 a_message_passes_from_an_input_to_an_output
                 a_received_input_can_be_sent_on_as_it_is
                 a_module_has_nothing_from_the_cloud_and_a_device_no_inputs
@@ -337,6 +341,15 @@ macro_rules! __each_behaviour {
                 both_hear_of_it_and_slow_down_without_a_storm
                 both_get_all_their_messages_through
                 when_one_closes_the_other_stays_connected
+            }
+            sharing {
+                devices_and_a_module_do_everything_on_one_connection
+                what_goes_wrong_for_one_is_not_noticed_by_the_others
+                devices_join_and_leave_at_any_time
+                the_loss_of_the_connection_is_told_to_each_and_nothing_is_lost
+                a_second_client_of_the_same_device_is_refused
+                the_token_of_another_device_is_refused
+                a_certificate_is_refused_as_it_speaks_for_one_device_only
             }
             close {
                 pending_messages_are_delivered_before_close_returns

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use iothub_core::{Event, Feature, IncomingMessage, Module, Outbox, Redelivery};
-use iothub_emulator::{Config, Fault, OutOfOrderPuback};
+use iothub_emulator::{C2dResult, Config, Fault, OutOfOrderPuback};
 
 use super::{MODULE, completed, edge, edge_with, listening, send, until_completed};
 use crate::bench::DEVICE;
@@ -144,5 +144,28 @@ pub(crate) fn inputs_wait_while_the_module_is_away(subject: &dyn Subject) {
         message.complete();
     }
     until_completed(&mut program, &bench, &["m1", "m2"]);
+    program.finish();
+}
+
+pub(crate) fn an_input_is_rejected_and_abandoned_as_a_message_from_the_cloud_is(subject: &dyn Subject) {
+    let Some(bench) = edge(subject, &[]) else { return };
+    if !bench.can_reject() || !bench.redelivers_at_once() {
+        return;
+    }
+    let mut program = listening(&bench, MODULE);
+    send(&bench, "in", ["bad", "good"]);
+    let (bad, good) = (program.receive(), program.receive());
+    assert_eq!((bad.message_id(), good.message_id()), (Some("bad"), Some("good")));
+    bad.reject().expect("the transport can reject");
+    good.abandon();
+    let again = program.receive();
+    assert_eq!((again.input_name(), again.message_id()), (Some("in"), Some("good")));
+    let queue = bench.input_queue((DEVICE, MODULE));
+    assert_eq!(queue.iter().map(|record| record.delivery_count).collect::<Vec<_>>(), [1]);
+    again.complete();
+    program.until_hub("both have ended", |hub| hub.input_outcomes((DEVICE, MODULE)).len() == 2);
+    let ends: Vec<_> =
+        bench.input_outcomes((DEVICE, MODULE)).into_iter().map(|it| (it.message_id, it.result)).collect();
+    assert_eq!(ends, [("bad".to_owned(), C2dResult::Rejected), ("good".to_owned(), C2dResult::Completed)]);
     program.finish();
 }
