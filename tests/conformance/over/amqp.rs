@@ -95,11 +95,6 @@ impl Subject for OverAmqp {
         true
     }
 
-    /// The hub's limit for a link is 65,536 bytes, too, and counts all that stands in a transfer.
-    fn largest_received(&self) -> usize {
-        65_536 - 1_024
-    }
-
     fn settles_in_order(&self) -> bool {
         false
     }

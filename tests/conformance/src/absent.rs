@@ -35,9 +35,6 @@ pub struct Row {
     pub section: String,
     /// The full names of the behaviours.
     pub behaviours: Vec<String>,
-    /// They apply and are not run: a debt.
-    #[serde(default)]
-    pub owed: bool,
 }
 
 /// A file that cannot be used.

@@ -6,7 +6,7 @@ use iothub_core::ConnectionState::Waiting;
 use iothub_core::{
     ClientOption, ConnectionErrorKind, OptionError, RetryConfig, RetryPolicy, Undelivered, UndeliveredReason,
 };
-use iothub_emulator::{Activity, CbsFault, Fault};
+use iothub_emulator::{CbsFault, Fault};
 
 use crate::bench::{Bench, DEVICE};
 use crate::program::Program;
@@ -107,15 +107,7 @@ pub(crate) fn keepalive_applies_to_the_next_connection(subject: &dyn Subject) {
     program.round_trip();
     bench.disconnect_device(DEVICE).expect("it exists");
     program.round_trip();
-    let told: Vec<_> = bench
-        .activity(DEVICE)
-        .into_iter()
-        .filter_map(|activity| match activity {
-            Activity::Connected { keep_alive, .. } => Some(keep_alive),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(told, [240, 60]);
+    assert_eq!(record::keep_alives(&bench), [240, 60].map(Duration::from_secs));
     program.finish();
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iothub_core::ConnectionState::{Connected, Connecting, Ready, Waiting};
 use iothub_core::{ConnectStage, ConnectionErrorKind, ConnectionStatusReason, Feature, OpId};
-use iothub_emulator::{Activity, C2dMessage, CbsFault, DisconnectReason, DropPoint, Fault, Hub};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, CbsFault, DisconnectReason, DropPoint, Fault};
 
 use crate::bench::{Bench, DEVICE};
 use crate::program::Program;
@@ -120,7 +120,8 @@ fn dropped_in_use(subject: &dyn Subject, at: DropPoint) {
     program.until_ready();
     assert_eq!(bench.pending_faults(), 0);
     assert_eq!(program.states(), [Connecting, Connected, Ready, Waiting, Connecting, Connected, Ready]);
-    assert!(program.stats().resent > 0);
+    // One acknowledgement may be for all of them.
+    assert!(program.stats().resent > 0 || at == DropPoint::PubackSent);
     nothing_is_lost(subject, &bench, program, &sent, &ids);
 }
 
@@ -244,11 +245,8 @@ pub(crate) fn a_hub_that_does_not_answer_the_credentials_is_left(subject: &dyn S
 }
 
 pub(crate) fn a_hub_that_does_not_answer_a_subscription_is_left(subject: &dyn Subject) {
-    silence_is_noticed(subject, [Fault::WithholdSuback], ConnectStage::Subscribe);
-}
-
-fn pings(hub: &Hub) -> usize {
-    hub.activity(DEVICE).iter().filter(|activity| matches!(activity, Activity::Ping { .. })).count()
+    let silent = [Fault::WithholdSuback, Fault::AmqpWithholdAttach { link: AmqpLink::CloudToDevice }];
+    silence_is_noticed(subject, silent, ConnectStage::Subscribe);
 }
 
 pub(crate) fn a_hub_that_has_gone_silent_is_left(subject: &dyn Subject) {
@@ -277,16 +275,19 @@ pub(crate) fn a_hub_that_has_gone_silent_is_left(subject: &dyn Subject) {
 
 pub(crate) fn an_idle_connection_is_kept_alive(subject: &dyn Subject) {
     let bench = Bench::with_still_clock(subject);
-    let interval = Duration::from_secs(1);
-    if !bench.knows(&Fault::WithholdPingresp) {
-        return;
-    }
+    // The hub's patience is one and a half of this over MQTT, and twice as much over AMQP.
+    let interval = Duration::from_secs(120);
     let settings = Settings { keep_alive: Some(interval), ..Settings::default() };
-    let mut program = bench.start_with(settings, |builder| builder);
+    let (mut program, clock) = bench.start_with_settings_and_clock(settings);
+    program.subscribe(Feature::DesiredProperties).expect("the transport has a twin");
     program.until_ready();
-    // The hub closes after one and a half times the interval without a packet; twice as much passes here.
+    program.receive_twin();
     for count in 1..=3 {
-        program.until_hub(&format!("{count} pings have come"), |hub| pings(hub) >= count);
+        clock.advance(interval);
+        program.until_hub(&format!("{count} signs of life have come"), |hub| record::pings(hub) >= count);
+        // A change needs no answer, so it is the hub alone that speaks; the client has heard it out.
+        bench.patch_desired(DEVICE, serde_json::json!({"count": count})).expect("the patch is allowed");
+        program.receive_twin();
         bench.advance_clock(interval);
     }
     program.round_trip();

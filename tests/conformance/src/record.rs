@@ -1,5 +1,7 @@
 //! The hub's record of the device, reduced to what a behaviour asks about.
 
+use std::time::Duration;
+
 use iothub_emulator::{
     Activity, AmqpLink, C2dResult, ConnectionId, DisconnectReason, Fault, Hub, PubackEffect, RefusalReason, Who,
 };
@@ -54,10 +56,7 @@ pub(crate) fn refusals(hub: &Hub) -> Vec<RefusalReason> {
 
 /// The same for another device.
 pub(crate) fn refusals_of(hub: &Hub, device: &str) -> Vec<RefusalReason> {
-    let refusal = |activity| match activity {
-        Activity::ConnectRefused { why, .. } | Activity::TokenPut { why: Some(why), .. } => Some(why),
-        _ => None,
-    };
+    let refusal = |activity: Activity| activity.refusal().cloned();
     hub.unattributed_activity().into_iter().chain(hub.activity(device)).filter_map(refusal).collect()
 }
 
@@ -68,14 +67,29 @@ pub(crate) fn tokens(hub: &Hub) -> usize {
     of_activity(hub, |activity| is_one(&activity).then_some(())).len()
 }
 
-/// What the hub is told of the client, in order of the connections: what it is, and the Plug and Play model.
-pub(crate) fn introductions(hub: &Hub) -> Vec<(Option<String>, Option<String>)> {
-    of_activity(hub, |activity| match activity {
-        Activity::Connected { client_type, model_id, .. } => Some((client_type, model_id)),
-        Activity::AmqpAttached { link: AmqpLink::Telemetry, client_version, model_id, .. } => {
-            Some((client_version, model_id))
-        }
-        _ => None,
+/// What the hub is told of the client: what it is, and its Plug and Play model.
+pub(crate) fn introduction(hub: &Hub) -> (Option<String>, Option<String>) {
+    let told = hub.activity(DEVICE);
+    let first = |fact: fn(&Activity) -> Option<&str>| told.iter().find_map(fact).map(str::to_owned);
+    (first(Activity::client_version), first(Activity::model_id))
+}
+
+/// How long each connection may be idle, as the client asks for it.
+pub(crate) fn keep_alives(hub: &Hub) -> Vec<Duration> {
+    of_activity(hub, |activity| activity.keep_alive())
+}
+
+/// How often the client has spoken only to keep the connection alive.
+pub(crate) fn pings(hub: &Hub) -> usize {
+    of_activity(hub, |activity| matches!(activity, Activity::Ping { .. }).then_some(())).len()
+}
+
+/// Whether the hub has got the wish to hear of changes of the twin.
+pub(crate) fn follows_the_twin(hub: &Hub) -> bool {
+    hub.activity(DEVICE).iter().any(|activity| match activity {
+        Activity::Subscribed { filter, .. } => filter.contains("desired"),
+        Activity::DesiredSubscribed { subscribed, .. } => *subscribed,
+        _ => false,
     })
 }
 

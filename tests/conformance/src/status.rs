@@ -217,7 +217,7 @@ pub(crate) fn the_hub_is_told_the_product_and_the_model(subject: &dyn Subject) {
     let mut program = bench
         .start_with(Settings::default(), |builder| builder.product_info("Thermo & Co / 1.0 (50%)").model_id(model));
     program.round_trip();
-    let (client_type, model_id) = record::introductions(&bench).remove(0);
+    let (client_type, model_id) = record::introduction(&bench);
     let client_type = client_type.expect("the client says what it is");
     assert!(client_type.starts_with("Thermo & Co / 1.0 (50%) iothub-client-rust/"), "{client_type}");
     assert_eq!(model_id.as_deref(), Some(model));

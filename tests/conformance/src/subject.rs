@@ -48,11 +48,6 @@ pub trait Subject {
         false
     }
 
-    /// The largest cloud-to-device message that the transport receives, in bytes by the hub's rule: payload and properties.
-    fn largest_received(&self) -> usize {
-        65_536
-    }
-
     /// Hears why a behaviour does not apply. The suite listens here; there is nothing to implement.
     #[doc(hidden)]
     fn lacks(&self, _what: Missing) {}

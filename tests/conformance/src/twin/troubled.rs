@@ -41,12 +41,12 @@ pub(crate) fn a_change_while_the_whole_twin_is_on_its_way_comes_after_it(subject
 pub(crate) fn a_change_between_the_subscription_and_the_request_is_in_the_whole_twin(subject: &dyn Subject) {
     let bench = Bench::with_still_clock(subject);
     let delay = Duration::from_secs(5);
-    if !bench.can_inject(Fault::DelaySuback { by: delay }) {
+    if bench.can_inject_one_of([Fault::DelaySuback { by: delay }, Fault::AmqpDelayDesired { by: delay }]).is_none() {
         return;
     }
     let mut program = bench.start();
     program.subscribe(Feature::DesiredProperties).expect("the transport has a twin");
-    program.until_hub("the subscription has arrived", |hub| record::subscriptions(hub) == 2);
+    program.until_hub("the subscription has arrived", record::follows_the_twin);
     change(&bench, json!({"a": 1}));
     program.round_trip();
     assert!(program.twins.is_empty(), "a change came before the whole: {:?}", program.twins);
