@@ -3,7 +3,7 @@
 use iothub_core::{ConnectionError, ConnectionErrorKind, Now, Slot, TransportEvent};
 
 use crate::member::{Late, State};
-use crate::outbox::{ACKNOWLEDGEMENT_TIMEOUT, Clock};
+use crate::outbox::ACKNOWLEDGEMENT_TIMEOUT;
 use crate::outlet::{OfDevice, Seen};
 use crate::transport::AmqpTransport;
 
@@ -82,9 +82,9 @@ impl AmqpTransport {
     /// Members whose hub does not answer, and those that take too long to leave.
     pub(crate) fn expire(&mut self, now: Now) {
         let is_all_said = self.connection.live().is_some_and(|live| live.is_all_said());
-        let clock = Clock { now: now.mono, last_slice: self.last_slice, is_all_said };
+        let clock = self.clock(now);
         while let Some(slot) = self.members.late(now.mono) {
-            match self.members.change(slot, |member| member.late(&clock)) {
+            match self.members.change(slot, |member| member.late(clock, is_all_said)) {
                 Some(Late::Stage(stage)) => {
                     self.down(slot, ConnectionErrorKind::TimedOut { stage, after: self.options.connect_timeout });
                 }

@@ -160,10 +160,10 @@ impl Member {
     }
 
     /// What is late, now that something is [`due`](Self::due).
-    pub(crate) fn late(&mut self, clock: &Clock) -> Late {
+    pub(crate) fn late(&mut self, clock: Clock, is_all_said: bool) -> Late {
         match &self.state {
             State::Running(Running { awaits: Some((until, stage)), .. }) if *until <= clock.now => Late::Stage(*stage),
-            State::Running(_) if self.telemetry.is_late(clock) => Late::Acknowledgement,
+            State::Running(_) if self.telemetry.is_late(clock, is_all_said) => Late::Acknowledgement,
             State::Leaving { .. } => Late::Goodbye,
             _ => Late::Nothing,
         }

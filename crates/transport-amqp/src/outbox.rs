@@ -77,14 +77,11 @@ impl Line {
     }
 }
 
-/// What it takes to say whether the hub is late.
+/// The time, and the number of the slice that is under way or was the last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     pub(crate) now: Instant,
-    /// When the client last did its work before this.
-    pub(crate) last_slice: Option<Instant>,
-    /// Nothing waits to leave, and all that has come is taken in.
-    pub(crate) is_all_said: bool,
+    pub(crate) slice: u64,
 }
 
 /// The oldest message without an outcome.
@@ -93,6 +90,8 @@ struct Oldest {
     id: OpId,
     /// When it was submitted, or became the oldest.
     since: Instant,
+    /// The slice before it could be sent.
+    slice: u64,
 }
 
 /// The transport's half: the window.
@@ -120,12 +119,12 @@ impl Outbox {
         self.under_way.len() >= window
     }
 
-    pub(crate) fn submit(&mut self, id: OpId, message: &Message, now: Instant) {
+    pub(crate) fn submit(&mut self, id: OpId, message: &Message, clock: Clock) {
         if !self.under_way.insert(id) {
             return;
         }
         if self.oldest.is_none_or(|oldest| id < oldest.id) {
-            self.oldest = Some(Oldest { id, since: now });
+            self.oldest = Some(Oldest { id, since: clock.now, slice: clock.slice });
         }
         let asks_for_fault = message.properties().next().is_some_and(|(name, _)| name == FAULT_PROPERTY);
         let is_alone = self.alone.remove(&id) || asks_for_fault;
@@ -138,7 +137,7 @@ impl Outbox {
             return false;
         }
         if self.oldest.is_some_and(|oldest| oldest.id == id) {
-            self.oldest = self.under_way.first().map(|id| Oldest { id: *id, since: now });
+            self.oldest = self.under_way.first().map(|id| Oldest { id: *id, since: now, slice: 0 });
         }
         !self.forgotten.remove(&id)
     }
@@ -168,13 +167,14 @@ impl Outbox {
         self.oldest.map(|oldest| oldest.since + ACKNOWLEDGEMENT_TIMEOUT)
     }
 
-    /// Whether the hub is late. If it had no chance to answer, its time begins anew.
-    pub(crate) fn is_late(&mut self, clock: &Clock) -> bool {
+    /// Whether the hub is late. If it had no chance to answer, its time begins anew. `is_all_said` if nothing waits to leave,
+    /// and all that has come is taken in.
+    pub(crate) fn is_late(&mut self, clock: Clock, is_all_said: bool) -> bool {
         let Some(oldest) = &mut self.oldest else { return false };
         if oldest.since + ACKNOWLEDGEMENT_TIMEOUT > clock.now {
             return false;
         }
-        let had_its_time = clock.is_all_said && clock.last_slice.is_some_and(|last| last >= oldest.since);
+        let had_its_time = is_all_said && clock.slice > oldest.slice + 1;
         if !had_its_time {
             oldest.since = clock.now;
         }
@@ -196,7 +196,7 @@ mod tests {
 
     fn sends(outbox: &mut Outbox, ids: impl IntoIterator<Item = u64>, size: usize, now: Instant) {
         for id in ids {
-            outbox.submit(OpId(id), &Message::new(vec![0; size]), now);
+            outbox.submit(OpId(id), &Message::new(vec![0; size]), Clock { now, slice: 1 });
         }
     }
 
@@ -204,8 +204,8 @@ mod tests {
         line.take(capacity).into_iter().map(|outgoing| outgoing.id.0).collect()
     }
 
-    fn is_late(outbox: &mut Outbox, now: Instant, last_slice: Instant, is_all_said: bool) -> bool {
-        outbox.is_late(&Clock { now, last_slice: Some(last_slice), is_all_said })
+    fn is_late(outbox: &mut Outbox, now: Instant) -> bool {
+        outbox.is_late(Clock { now, slice: 3 }, true)
     }
 
     #[test]
@@ -225,9 +225,9 @@ mod tests {
         let (mut outbox, line, now) = start();
         sends(&mut outbox, [1, 2], 1, now);
         let fault = Message::new("").with_property(FAULT_PROPERTY, "KillTcp").unwrap();
-        outbox.submit(OpId(3), &fault, now);
+        outbox.submit(OpId(3), &fault, Clock { now, slice: 1 });
         let later = Message::new("").with_property("a", "b").unwrap().with_property(FAULT_PROPERTY, "KillTcp").unwrap();
-        outbox.submit(OpId(4), &later, now);
+        outbox.submit(OpId(4), &later, Clock { now, slice: 1 });
         sends(&mut outbox, [5], 1, now);
         assert_eq!([taken(&line, 9999), taken(&line, 9999), taken(&line, 9999)], [vec![1, 2], vec![3], vec![4, 5]]);
         for id in [1, 2] {
@@ -268,10 +268,10 @@ mod tests {
         outbox.settle(OpId(1), later);
         assert_eq!(outbox.due(), Some(later + ACKNOWLEDGEMENT_TIMEOUT));
         let due = later + ACKNOWLEDGEMENT_TIMEOUT;
-        assert!(!is_late(&mut outbox, due - Duration::from_millis(1), later, true));
-        assert!(is_late(&mut outbox, due, later, true));
+        assert!(!is_late(&mut outbox, due - Duration::from_millis(1)));
+        assert!(is_late(&mut outbox, due));
         outbox.forget(OpId(3), later);
-        assert!(!is_late(&mut outbox, due, later, true), "it had not left the line");
+        assert!(!is_late(&mut outbox, due), "it had not left the line");
     }
 
     #[test]
@@ -280,20 +280,18 @@ mod tests {
         sends(&mut outbox, [1], 1, start);
         taken(&line, 9999);
         outbox.forget(OpId(1), start);
-        assert!(is_late(&mut outbox, start + ACKNOWLEDGEMENT_TIMEOUT, start, true));
+        assert!(is_late(&mut outbox, start + ACKNOWLEDGEMENT_TIMEOUT));
     }
 
     #[test]
     fn time_in_which_nothing_could_leave_or_nobody_looked_is_not_the_hubs() {
-        let (mut outbox, _, start) = start();
-        sends(&mut outbox, [1], 1, start);
-        let due = start + ACKNOWLEDGEMENT_TIMEOUT;
-        assert!(!is_late(&mut outbox, due, start, false));
-        assert_eq!(outbox.due(), Some(due + ACKNOWLEDGEMENT_TIMEOUT));
-        let (mut outbox, _, _) = self::start();
-        sends(&mut outbox, [1], 1, start);
-        let before = start.checked_sub(Duration::from_millis(1)).unwrap();
-        assert!(!is_late(&mut outbox, due, before, true), "the first slice since it was submitted");
-        assert!(is_late(&mut outbox, due + ACKNOWLEDGEMENT_TIMEOUT, due, true));
+        for (slice, is_all_said) in [(3, false), (2, true)] {
+            let (mut outbox, _, start) = start();
+            sends(&mut outbox, [1], 1, start);
+            let due = start + ACKNOWLEDGEMENT_TIMEOUT;
+            assert!(!outbox.is_late(Clock { now: due, slice }, is_all_said));
+            assert_eq!(outbox.due(), Some(due + ACKNOWLEDGEMENT_TIMEOUT));
+            assert!(is_late(&mut outbox, due + ACKNOWLEDGEMENT_TIMEOUT));
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::inbox::Settle;
 use crate::member::Member;
 use crate::message;
 use crate::methods::Answer;
+use crate::outbox::Clock;
 use crate::twin::Ask;
 
 /// How many twin requests of a device may await their answer.
@@ -50,7 +51,7 @@ impl Member {
         &mut self,
         id: OpId,
         op: Op<'_>,
-        now: Instant,
+        clock: Clock,
         window: usize,
         transport: &'static str,
     ) -> Submit {
@@ -59,7 +60,7 @@ impl Member {
         match op {
             Op::Telemetry(_) if !is_online || self.telemetry.is_full(window) => Submit::Full,
             Op::Telemetry(message) => {
-                self.telemetry.submit(id, message, now);
+                self.telemetry.submit(id, message, clock);
                 Submit::Taken
             }
             Op::TwinGet | Op::TwinReport(_) if !is_online || self.twin.len() >= TWIN_WINDOW => Submit::Full,

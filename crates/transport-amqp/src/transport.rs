@@ -15,6 +15,7 @@ use crate::member::{Goodbye, Member};
 use crate::members::Members;
 use crate::names::Names;
 use crate::options::SessionOptions;
+use crate::outbox::Clock;
 use crate::submission;
 
 /// How many devices one connection carries; what Microsoft's SDK for .NET puts on one.
@@ -51,8 +52,8 @@ pub struct AmqpTransport {
     pub(crate) connection: Connection,
     pub(crate) members: Members,
     now: Option<Now>,
-    /// When the last slice was.
-    pub(crate) last_slice: Option<Instant>,
+    /// Counts slices.
+    slice: u64,
     /// Something was asked for since the last slice.
     is_due: bool,
 }
@@ -72,15 +73,11 @@ impl AmqpTransport {
         capabilities.renewal = Renewal::InPlace;
         capabilities.redelivery = Redelivery::AtOnce;
         let connection = Connection::new(connect);
-        Ok(Self {
-            capabilities,
-            options,
-            connection,
-            members: Members::default(),
-            now: None,
-            last_slice: None,
-            is_due: false,
-        })
+        Ok(Self { capabilities, options, connection, members: Members::default(), now: None, slice: 0, is_due: false })
+    }
+
+    pub(crate) fn clock(&self, now: Now) -> Clock {
+        Clock { now: now.mono, slice: self.slice }
     }
 
     /// The tasks have something to do.
@@ -191,7 +188,8 @@ impl Transport for AmqpTransport {
         if let Err(unsupported) = submission::check(&op, name) {
             return Submit::Refused(OpError::Unsupported(unsupported));
         }
-        let submitted = self.members.change(slot, |member| member.submit(id, op, now.mono, window, name));
+        let clock = self.clock(now);
+        let submitted = self.members.change(slot, |member| member.submit(id, op, clock, window, name));
         if let Some(Submit::Taken) = submitted {
             self.touch();
         }
@@ -207,6 +205,7 @@ impl Transport for AmqpTransport {
 
     fn do_work(&mut self, now: Now) {
         self.now = Some(now);
+        self.slice += 1;
         self.is_due = false;
         for _ in 0..TURNS {
             if let Err(error) = self.connection.advance(&mut self.members, &self.options, now) {
@@ -221,7 +220,6 @@ impl Transport for AmqpTransport {
             }
             self.is_due = false;
         }
-        self.last_slice = Some(now.mono);
     }
 
     fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent> {
