@@ -174,6 +174,11 @@ impl Bench {
         self.wire.as_mut().unwrap().peer.cut_after_receiving(bytes);
     }
 
+    /// How many bytes may be on their way to the hub.
+    pub(crate) fn set_capacity(&mut self, bytes: usize) {
+        self.wire.as_mut().unwrap().peer.set_capacity(bytes);
+    }
+
     /// The hub notices that the client is gone.
     pub(crate) fn hub_notices(&mut self) {
         self.carry();

@@ -265,6 +265,17 @@ fn an_outcome_that_comes_late_is_not_told_of_a_message_that_was_forgotten_and_ma
 }
 
 #[test]
+fn a_hub_that_nothing_reaches_is_not_late() {
+    let mut bench = Bench::connected();
+    bench.set_capacity(0);
+    bench.send_all([1]);
+    assert_eq!(bench.live(3 * MINUTE), []);
+    bench.set_capacity(100_000);
+    assert_eq!(bench.work(), [done(1)]);
+    assert_eq!(bench.stored(), texts([1]));
+}
+
+#[test]
 fn a_client_that_was_not_driven_for_long_takes_what_came_and_gives_the_hub_its_time() {
     let mut bench = Bench::connected();
     bench.send_all([1]);
