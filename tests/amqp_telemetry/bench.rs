@@ -14,9 +14,6 @@ use iothub_transport_amqp::{AmqpTransport, SessionOptions};
 /// Every device is called so.
 pub(crate) const DEVICE: &str = "d";
 
-/// What a link takes, as the hub says it in its attach: a ulong of eight bytes.
-const HUB_SIZE: [u8; 9] = [0x80, 0, 0, 0, 0, 0, 0x10, 0, 0];
-
 /// An event, to be compared.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
@@ -45,18 +42,16 @@ pub(crate) struct Bench {
     token: String,
     pub(crate) now: Now,
     wire: Option<Wire>,
-    /// What the hub is made to say of the size that a link takes.
-    link_takes: Option<u16>,
 }
 
 impl Bench {
-    pub(crate) fn new() -> Self {
-        Self::with(|_| {})
+    pub(crate) fn with(change: impl FnOnce(&mut SessionOptions)) -> Self {
+        Self::with_hub(Config::new(), change)
     }
 
-    pub(crate) fn with(change: impl FnOnce(&mut SessionOptions)) -> Self {
+    pub(crate) fn with_hub(config: Config, change: impl FnOnce(&mut SessionOptions)) -> Self {
         let now = Now::system();
-        let hub = OfflineHub::new(Config::new(), now.wall).unwrap();
+        let hub = OfflineHub::new(config, now.wall).unwrap();
         let device = hub.create_device(DEVICE).unwrap();
         let (connect, script) = memory::network("hub.example", 5671);
         let mut options = SessionOptions::default();
@@ -65,19 +60,14 @@ impl Bench {
         let identity = Identity::device(hub.host_name(), DEVICE);
         let slot = transport.register(Registration::new(identity, "test", Waker::noop().clone())).unwrap();
         let token = device.sas_token(Duration::from_secs(100_000));
-        Self { hub, transport, slot, script, token, now, wire: None, link_takes: None }
+        Self { hub, transport, slot, script, token, now, wire: None }
     }
 
     /// A connected one.
     pub(crate) fn connected() -> Self {
-        let mut bench = Self::new();
+        let mut bench = Self::with(|_| {});
         bench.connect();
         bench
-    }
-
-    /// Links take no more than this, from the next connection on.
-    pub(crate) fn let_links_take(&mut self, bytes: u16) {
-        self.link_takes = Some(bytes);
     }
 
     pub(crate) fn connect(&mut self) {
@@ -122,12 +112,7 @@ impl Bench {
             wire.hub.receive(&from_client);
         }
         wire.hub.poll();
-        let mut from_hub = wire.hub.take_output();
-        if let Some(size) = self.link_takes
-            && let Some(at) = from_hub.windows(HUB_SIZE.len()).position(|window| window == HUB_SIZE)
-        {
-            from_hub[at + 5..at + 9].copy_from_slice(&u32::from(size).to_be_bytes());
-        }
+        let from_hub = wire.hub.take_output();
         wire.peer.send(&from_hub);
         !from_client.is_empty() || !from_hub.is_empty()
     }

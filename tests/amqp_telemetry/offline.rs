@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iothub_client::{ConnectionErrorKind, Message, OpError, Submit, Unsupported};
-use iothub_emulator::{AmqpLink, AmqpOutcome, Fault};
+use iothub_emulator::{AmqpLink, AmqpOutcome, Config, Fault};
 
 use crate::bench::{Bench, DEVICE, Seen, done};
 
@@ -77,8 +77,7 @@ fn a_message_of_a_batch_has_its_own_properties_and_stamps() {
 
 #[test]
 fn a_batch_is_no_larger_than_what_the_link_takes_and_one_message_that_is_fails_by_itself() {
-    let mut bench = Bench::new();
-    bench.let_links_take(10_000);
+    let mut bench = Bench::with_hub(Config::new().with_amqp_max_message_size(10_000), |_| {});
     bench.connect();
     bench.transfers();
     let sizes = [3_000, 3_000, 3_000, 11_000, 9_900, 10];
