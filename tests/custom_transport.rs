@@ -32,6 +32,7 @@ impl Subject for InProcess {
                 | Fault::DelayPubacks { .. }
                 | Fault::ReorderPubacks { .. }
                 | Fault::DelaySuback { .. }
+                | Fault::AmqpDelayDesired { .. }
                 | Fault::LateMethod { .. }
                 | Fault::TwinReply(TwinReplyFault::Delay(_))
         )
