@@ -153,3 +153,15 @@ fn a_half_open_amqp_connection_with_something_held_back_keeps_neither_side_busy(
     pass(&sim, &mut client, Duration::from_secs(60));
     assert!(pending.try_result().unwrap().is_err());
 }
+
+#[test]
+fn links_are_attached_again_once_the_hub_no_longer_refuses_the_credential() {
+    let sim = Sim::new(1).over(Over::Amqp);
+    let mut client = ready(&sim, &[Feature::CloudToDevice], Duration::from_secs(3600));
+    sim.hub().inject(Fault::AuthError { lasts: Duration::from_secs(5) });
+    pass(&sim, &mut client, Duration::from_secs(6));
+    client.unsubscribe(Feature::CloudToDevice);
+    client.subscribe(Feature::CloudToDevice).unwrap();
+    let events = pass(&sim, &mut client, Duration::from_secs(1));
+    assert!(events.is_empty(), "{events:?}");
+}

@@ -110,7 +110,8 @@ impl Head {
             return Err(Refused::fault(error(&condition, "a fault was injected")));
         }
         let State::Open(open) = &self.state else { return Ok("sas") };
-        if let Some((_, condition)) = self.member(node.identity.as_ref()).and_then(|member| member.trouble)
+        if let Some((until, condition)) = self.member(node.identity.as_ref()).and_then(|member| member.trouble)
+            && until > now.elapsed
             && condition == condition::UNAUTHORIZED
         {
             return Err(Refused::fault(error(condition, "a fault was asked for")));
