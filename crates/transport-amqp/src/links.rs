@@ -135,7 +135,7 @@ impl Part {
                 };
                 match attached {
                     Ok(()) => {}
-                    Err(Reason::Hub(error)) if reason::is_refusal(&error) => self.refuse(feature, &error),
+                    Err(Reason::Hub(error)) if reason::is_refusal(&error) => self.refuse(feature, wanted, &error),
                     Err(reason) => return Err(reason),
                 }
             } else if !is_wanted && is_there {
@@ -155,9 +155,14 @@ impl Part {
         Ok(())
     }
 
-    fn refuse(&mut self, feature: Feature, error: &Error) {
+    /// Tells that the links of this feature are refused, by the names under which they are wanted.
+    fn refuse(&mut self, feature: Feature, wanted: &[Feature], error: &Error) {
         self.refused.push(feature);
-        self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail: reason::words(error) });
+        let users: &[Feature] =
+            if feature == Feature::Twin { &[Feature::Twin, Feature::DesiredProperties] } else { &[feature] };
+        for feature in users.iter().copied().filter(|user| wanted.contains(user)) {
+            self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail: reason::words(error) });
+        }
     }
 
     /// The number before the first delivery of a new link; no link has this many deliveries.
@@ -222,14 +227,10 @@ impl Part {
         }
     }
 
-    /// A task has ended: with its links, or because it was let go.
+    /// A task has ended: with its links, or because it was let go. The hub refuses a link when it is attached; the end of
+    /// one that there was is an outage, or what was under way on it would never end, and what it missed never come.
     pub(crate) fn ended(&mut self, ended: Result<(Option<Feature>, Reason), JoinError>) -> Result<(), Reason> {
         match ended {
-            Ok((Some(feature), Reason::Hub(error))) if reason::is_refusal(&error) => {
-                self.detach(feature);
-                self.refuse(feature, &error);
-                Ok(())
-            }
             Ok((_, reason)) => Err(reason),
             Err(_) => Ok(()),
         }

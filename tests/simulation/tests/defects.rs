@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest};
-use iothub_emulator::{Activity, DisconnectReason, Fault, MethodCall, TwinReplyFault};
+use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest, TwinUpdate};
+use iothub_emulator::{Activity, AmqpLink, DisconnectReason, Fault, MethodCall, TwinReplyFault};
 use iothub_simulation::{Over, Sim, Way};
 use serde_json::json;
 
@@ -164,4 +164,52 @@ fn links_are_attached_again_once_the_hub_no_longer_refuses_the_credential() {
     client.subscribe(Feature::CloudToDevice).unwrap();
     let events = pass(&sim, &mut client, Duration::from_secs(1));
     assert!(events.is_empty(), "{events:?}");
+}
+
+const AMQP_LINKS: [(AmqpLink, Feature); 7] = [
+    (AmqpLink::CloudToDevice, Feature::CloudToDevice),
+    (AmqpLink::MethodRequests, Feature::Methods),
+    (AmqpLink::MethodResponses, Feature::Methods),
+    (AmqpLink::TwinRequests, Feature::Twin),
+    (AmqpLink::TwinReplies, Feature::Twin),
+    (AmqpLink::TwinRequests, Feature::DesiredProperties),
+    (AmqpLink::TwinReplies, Feature::DesiredProperties),
+];
+
+#[test]
+fn an_amqp_link_that_the_hub_refuses_is_a_refused_subscription() {
+    for (link, feature) in AMQP_LINKS {
+        let sim = Sim::new(1).over(Over::Amqp);
+        let mut client = ready(&sim, &[], Duration::from_secs(3600));
+        sim.hub().inject(Fault::AmqpRefuseAttach { link, condition: "amqp:not-allowed".to_owned() });
+        client.subscribe(feature).unwrap();
+        let events = pass(&sim, &mut client, Duration::from_secs(1));
+        let is_refused =
+            |event: &Event| matches!(event, Event::SubscriptionRefused { feature: of, .. } if *of == feature);
+        assert!(events.iter().any(is_refused), "{link:?}: {events:?}");
+    }
+}
+
+#[test]
+fn the_end_of_an_amqp_link_that_there_was_is_an_outage_after_which_the_twin_is_whole_again() {
+    for (link, _) in AMQP_LINKS {
+        let sim = Sim::new(1).over(Over::Amqp);
+        let features = [Feature::CloudToDevice, Feature::DesiredProperties, Feature::Methods];
+        let mut client = ready(&sim, &features, Duration::from_secs(3600));
+        pass(&sim, &mut client, Duration::from_secs(1));
+        sim.hub().inject(Fault::AmqpDetach { link, condition: Some("amqp:not-found".to_owned()) });
+        client.do_work();
+        let events = pass(&sim, &mut client, Duration::from_secs(30));
+        let states: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Status(change) => Some(change.state),
+                _ => None,
+            })
+            .collect();
+        use ConnectionState::{Connected, Connecting, Ready, Waiting};
+        assert_eq!(states, [Waiting, Connecting, Connected, Ready], "{link:?}");
+        let is_whole = |event: &Event| matches!(event, Event::Twin(TwinUpdate::Full(_)));
+        assert!(events.iter().any(is_whole), "{link:?}: {events:?}");
+    }
 }

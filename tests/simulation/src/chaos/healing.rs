@@ -122,6 +122,8 @@ impl Application {
             let is_right = match &sent.outcomes[..] {
                 [(_, Outcome::Delivered)] => true,
                 [(_, Outcome::Destroyed { .. })] => !in_order,
+                // The hub's trouble may last longer than the run.
+                [(_, Outcome::Rejected(_))] => self.ledger.telemetry_is_refused,
                 _ => false,
             };
             if !is_right {
