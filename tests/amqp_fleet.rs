@@ -18,7 +18,7 @@ const MESSAGES: usize = 20;
 const CUTS: usize = 3;
 const SEED: u64 = 7;
 /// For each step; all of them together take a fraction of it.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// One device, and what its client was told.
 struct Unit {

@@ -79,6 +79,9 @@ pub(crate) async fn run(
             }
             reason = &mut tokens => return end(&mut connection, &io, &queue, Some(reason)).await,
             request = requests.recv() => match request {
+                // Its asker is gone.
+                Some(Request::Session(answer)) if answer.is_closed() => {}
+                // The stream answers for the hub, so this ends at once; what the hub says of it, the links notice.
                 Some(Request::Session(answer)) => {
                     let session = Session::builder().incoming_window(WINDOW).begin(&mut connection).await;
                     let _ = answer.send(session.map_err(|error: BeginError| error.into()));

@@ -13,7 +13,7 @@ use iothub_core::{ConnectionErrorKind, Readiness};
 use iothub_net::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::opening::Opening;
+use crate::frames::{Incoming, Outgoing};
 
 /// An AMQP frame without a body: traffic and nothing else.
 const EMPTY_FRAME: [u8; 8] = [0, 0, 0, 8, 2, 0, 0, 0];
@@ -25,14 +25,14 @@ struct State {
     stream: Stream,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// What came and no task has read; never more than one read and one frame.
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// Bytes that came and went; only whether they change matters.
     received: u64,
     sent: u64,
-    /// Whether what was written ends with a whole frame.
-    at_frame_end: bool,
     /// Why nothing comes or goes any more.
     end: Option<ConnectionErrorKind>,
-    opening: Opening,
 }
 
 /// A handle of the stream: one is `do_work`'s, one the tasks'.
@@ -45,11 +45,11 @@ impl Io {
             stream,
             reader: None,
             writer: None,
+            incoming: Incoming::default(),
+            outgoing: Outgoing::default(),
             received: 0,
             sent: 0,
-            at_frame_end: true,
             end: None,
-            opening: Opening::default(),
         })))
     }
 
@@ -57,15 +57,16 @@ impl Io {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the tasks try again to read and write.
-    pub(crate) fn kick(&self) {
-        let (reader, writer) = {
-            let mut state = self.lock();
-            (state.reader.take(), state.writer.take())
-        };
-        for waker in [reader, writer].into_iter().flatten() {
-            waker.wake();
-        }
+    /// Looks whether the stream has something for the tasks, or room again. Returns whether one was woken for it.
+    pub(crate) fn kick(&self) -> bool {
+        let mut state = self.lock();
+        let reader = if state.reader.is_some() && state.has_news() { state.reader.take() } else { None };
+        let writer = if state.stream.wants_write() { None } else { state.writer.take() };
+        drop(state);
+        let woken = [reader, writer];
+        let any = woken.iter().any(Option::is_some);
+        woken.into_iter().flatten().for_each(Waker::wake);
+        any
     }
 
     /// Sends what was written, as far as that goes without blocking.
@@ -83,6 +84,12 @@ impl Io {
         self.lock().stream.wants_write()
     }
 
+    /// Whether a task that waits for room to write could go on.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.writer.is_some() && !state.stream.wants_write()
+    }
+
     /// How much has come and gone so far.
     pub(crate) fn moved(&self) -> (u64, u64) {
         let state = self.lock();
@@ -93,14 +100,14 @@ impl Io {
     pub(crate) fn beat(&self) {
         let mut state = self.lock();
         // All or nothing: a stream with no room for these bytes has traffic to send.
-        if state.at_frame_end && !state.stream.wants_write() && state.stream.write(&EMPTY_FRAME).is_ok() {
+        if state.outgoing.is_at_frame_end() && !state.stream.wants_write() && state.stream.write(&EMPTY_FRAME).is_ok() {
             state.sent += EMPTY_FRAME.len() as u64;
         }
     }
 
     /// The idle time-out that the peer announced, in milliseconds.
     pub(crate) fn remote_idle_time_out(&self) -> Option<u32> {
-        self.lock().opening.idle_time_out()
+        self.lock().incoming.idle_time_out()
     }
 
     /// Why the stream ended, if it did.
@@ -118,6 +125,32 @@ impl Io {
     }
 }
 
+impl State {
+    /// Reads until there is something for the tasks, unless there is already. Whether there is, be it the stream's end.
+    fn has_news(&mut self) -> bool {
+        let mut bytes = [0; READ_SIZE];
+        while self.incoming.is_empty() {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => {
+                    self.end.get_or_insert(ConnectionErrorKind::ClosedByPeer);
+                    return true;
+                }
+                Ok(n) => {
+                    self.received += n as u64;
+                    self.incoming.take(&bytes[..n]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    // A system tells it once; afterwards the stream is at its end.
+                    self.end.get_or_insert(broken(&error));
+                    return true;
+                }
+            }
+        }
+        true
+    }
+}
+
 fn broken(error: &io::Error) -> ConnectionErrorKind {
     ConnectionErrorKind::Broken { detail: error.to_string() }
 }
@@ -125,28 +158,14 @@ fn broken(error: &io::Error) -> ConnectionErrorKind {
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        let mut bytes = [0; READ_SIZE];
-        let room = buf.remaining().min(READ_SIZE);
-        match state.stream.read(&mut bytes[..room]) {
-            Ok(0) => {
-                state.end.get_or_insert(ConnectionErrorKind::ClosedByPeer);
-                Poll::Ready(Ok(()))
-            }
-            Ok(n) => {
-                state.received += n as u64;
-                state.opening.take(&bytes[..n]);
-                buf.put_slice(&bytes[..n]);
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                state.reader = Some(context.waker().clone());
-                Poll::Pending
-            }
-            Err(error) => {
-                state.end.get_or_insert(broken(&error));
-                Poll::Ready(Err(error))
-            }
+        if !state.has_news() {
+            state.reader = Some(context.waker().clone());
+            return Poll::Pending;
         }
+        let passed = state.incoming.passed();
+        let n = buf.remaining().min(passed.len());
+        buf.put_slice(&passed.split_to(n));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -156,7 +175,13 @@ impl AsyncWrite for Io {
         match state.stream.write(buf) {
             Ok(n) => {
                 state.sent += n as u64;
-                state.at_frame_end = false;
+                let State { outgoing, incoming, reader, .. } = &mut *state;
+                outgoing.look(&buf[..n], |channel| incoming.answer_begin(channel));
+                if !incoming.is_empty()
+                    && let Some(reader) = reader.take()
+                {
+                    reader.wake();
+                }
                 Poll::Ready(Ok(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -172,7 +197,6 @@ impl AsyncWrite for Io {
 
     /// The codec flushes behind whole frames. The bytes leave at the end of the slice, many frames at once.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().at_frame_end = true;
         Poll::Ready(Ok(()))
     }
 
@@ -202,12 +226,13 @@ mod tests {
         io.beat();
         io.push();
         assert_eq!(peer.receive(), EMPTY_FRAME);
-        assert!(poll(|context| Pin::new(&mut io).poll_write(context, b"half")).is_ready());
+        let (half, rest) = ([0, 0, 0, 12, 2, 0, 0, 0], [0, 0x53, 0x13, 0x45]);
+        for piece in [&half[..], &rest] {
+            io.beat();
+            assert!(poll(|context| Pin::new(&mut io).poll_write(context, piece)).is_ready());
+        }
         io.push();
-        io.beat();
-        io.push();
-        assert_eq!(peer.receive(), b"half");
-        assert!(poll(|context| Pin::new(&mut io).poll_flush(context)).is_ready());
+        assert_eq!(peer.receive(), [&EMPTY_FRAME[..], &half, &rest].concat());
         io.beat();
         io.push();
         assert_eq!(peer.receive(), EMPTY_FRAME);

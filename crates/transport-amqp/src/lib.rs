@@ -11,7 +11,7 @@
 //! - `provider`, `ws`, `options`: what can be set; `transport`: the engine's contract
 //! - `members`, `member`, `submission`: who is registered, where each is, and what is under way for it
 //! - `connection`, `life`, `live`: the one connection, whom its end ends, and its traffic
-//! - `io`, `opening`, `slices`: the stream and the runtime
+//! - `io`, `frames`, `slices`: the stream, what passes on it, and the runtime
 //! - `hub`, `cbs`, `device`, `links`: the tasks of a connection, of tokens, of one device's part and what it attaches
 //! - `telemetry`, `inbox`, `twin`, `methods`: its links; `outbox`: what is under way to the first
 //! - `message`, `encode`, `time`, `names`, `reason`, `outlet`: what is said
@@ -20,6 +20,7 @@ mod cbs;
 mod connection;
 mod device;
 mod encode;
+mod frames;
 mod hub;
 mod inbox;
 mod io;
@@ -31,7 +32,6 @@ mod members;
 mod message;
 mod methods;
 mod names;
-mod opening;
 mod options;
 mod outbox;
 mod outlet;

@@ -64,6 +64,8 @@ impl AmqpTransport {
         let error = self.connection.error(kind);
         tracing::debug!(%error, slot = slot.0, "down");
         self.members.change(slot, |member| member.ends(TransportEvent::Down(error)));
+        // Its tasks say goodbye.
+        self.touch();
     }
 
     /// A member's part has ended in order. When nobody uses the connection any more, it ends too.
@@ -77,6 +79,7 @@ impl AmqpTransport {
             }
             None => member.ends(TransportEvent::Disconnected),
         });
+        self.touch();
     }
 
     /// Members whose hub does not answer, and those that take too long to leave.

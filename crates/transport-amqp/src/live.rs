@@ -131,14 +131,17 @@ impl Live {
     /// Lets bytes and tasks move.
     pub(crate) fn drive(&mut self, now: Now) {
         self.io.push();
-        self.io.kick();
-        let (io, queue) = (&self.io, &self.queue);
-        let progress = || {
-            let (received, sent) = io.moved();
-            received.wrapping_add(sent).wrapping_add(queue.count())
-        };
-        self.has_more = self.slices.run(&progress);
-        self.io.push();
+        // Many clients drive one connection: a turn in which nothing comes and nothing is asked costs one look at the stream.
+        if self.io.kick() || self.has_more {
+            let (io, queue) = (&self.io, &self.queue);
+            let progress = || {
+                let (received, sent) = io.moved();
+                received.wrapping_add(sent).wrapping_add(queue.count())
+            };
+            self.has_more = self.slices.run(&progress);
+            self.io.push();
+            self.has_more |= self.io.has_room();
+        }
         let moved = self.io.moved();
         // Time in which nobody looked is not the hub's silence.
         let since = now.mono.saturating_duration_since(self.last_slice).min(self.keep_alive / 4);

@@ -81,7 +81,7 @@ impl AmqpTransport {
     }
 
     /// The tasks have something to do.
-    fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.is_due = true;
         if let Some(live) = self.connection.live() {
             live.is_due();
@@ -146,6 +146,7 @@ impl Transport for AmqpTransport {
         }
         self.do_work(now);
         self.members.remove(slot);
+        self.touch();
         if let Some(other) = self.members.first() {
             self.connection.connect.set_waker(&other.waker);
         }

@@ -1,0 +1,421 @@
+//! The frames as they pass between the stream and the protocol's package: what it keeps to itself, and what it would
+//! wait for.
+//!
+//! - It hides the hub's Open; the idle time-out is read here.
+//! - It begins one session at a time, and waits a round trip for each, in which no other can begin. So it is told at once
+//!   that its Begin is answered, with no window; the hub's own Begin, when it comes, gives the windows, as a Flow. The
+//!   hub's channels are renamed to the client's meanwhile.
+//! - It ends a link whose messages are longer than the hub said that they would be, as they may be by a few bytes.
+//!
+//! Descriptors are numbers, as everybody writes them.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BytesMut};
+use fe2o3_amqp_types::definitions::Role;
+use fe2o3_amqp_types::performatives::{Attach, Begin, Flow, Open, Performative};
+
+/// More than any frame has that is looked at as a whole: the client's max-frame-size.
+const MAX_FRAME: usize = 65_536;
+/// What the client takes of one message: what the hub takes of one, whichever link it is on.
+const MAX_MESSAGE: u64 = 1024 * 1024;
+/// A channel that no session has.
+const NO_CHANNEL: u16 = u16::MAX;
+
+/// A frame's header and the descriptor of what is in it, in the shortest form that there is.
+const HEAD: usize = 11;
+const HEADER: usize = 8;
+
+const OPEN: u8 = 0x10;
+const BEGIN: u8 = 0x11;
+const ATTACH: u8 = 0x12;
+const END: u8 = 0x17;
+
+/// What the first bytes of a frame say.
+#[derive(Clone, Copy)]
+enum Head {
+    /// More bytes are needed.
+    Short,
+    /// Not a frame of AMQP, so long: a protocol header, another protocol, or nothing that can be read.
+    Other(usize),
+    Frame {
+        size: usize,
+        /// Where the performative begins.
+        body: usize,
+        /// Which it is, if there is one.
+        code: Option<u8>,
+    },
+}
+
+impl Head {
+    fn of(bytes: &[u8]) -> Self {
+        if bytes.len() < HEADER {
+            return Self::Short;
+        }
+        if bytes.starts_with(b"AMQP") {
+            return Self::Other(HEADER);
+        }
+        let size = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        // The data offset counts words of four bytes. Type 0 is AMQP.
+        let (body, kind) = (usize::from(bytes[4]) * 4, bytes[5]);
+        if size < HEADER || body < HEADER || kind != 0 {
+            return Self::Other(size.max(HEADER));
+        }
+        let rest = &bytes[body.min(bytes.len())..size.max(body).min(bytes.len())];
+        let code = match rest {
+            [0, 0x53, code, ..] | [0, 0x80, 0, 0, 0, 0, 0, 0, 0, code, ..] => Some(*code),
+            _ => None,
+        };
+        let may_follow = rest.len() < 3 || (rest.len() < 10 && rest[1] == 0x80);
+        if code.is_none() && may_follow && bytes.len() < size {
+            return Self::Short;
+        }
+        Self::Frame { size, body, code }
+    }
+}
+
+fn write(channel: u16, performative: &Performative) -> Option<Vec<u8>> {
+    let body = serde_amqp::to_vec(performative).ok()?;
+    let size = u32::try_from(HEADER + body.len()).ok()?;
+    Some([&size.to_be_bytes()[..], &[2, 0], &channel.to_be_bytes(), &body].concat())
+}
+
+/// Bytes from the hub.
+#[derive(Default)]
+pub(crate) struct Incoming {
+    /// The beginning of a frame, too short to know what it is.
+    held: BytesMut,
+    /// How much of the present frame is still to pass.
+    left: usize,
+    /// What the package is to read.
+    passed: BytesMut,
+    /// The client's channel of each of the hub's.
+    channels: BTreeMap<u16, u16>,
+    /// What the package is told when the present frame has passed.
+    early: Vec<u8>,
+    idle_time_out: Option<u32>,
+}
+
+impl Incoming {
+    /// The idle time-out that the hub announced, in milliseconds; none is none.
+    pub(crate) fn idle_time_out(&self) -> Option<u32> {
+        self.idle_time_out.filter(|time_out| *time_out > 0)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed.is_empty()
+    }
+
+    /// What the package is to read.
+    pub(crate) fn passed(&mut self) -> &mut BytesMut {
+        &mut self.passed
+    }
+
+    /// The client has begun a session on this channel: the package need not wait for the hub's answer.
+    pub(crate) fn answer_begin(&mut self, channel: u16) {
+        let begin = Begin {
+            remote_channel: Some(channel),
+            next_outgoing_id: 0,
+            // Nothing is sent before the hub says how much it takes.
+            incoming_window: 0,
+            outgoing_window: 0,
+            handle_max: u32::MAX.into(),
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        self.early.extend(write(channel, &Performative::Begin(begin)).unwrap_or_default());
+        self.pass_early();
+    }
+
+    fn pass_early(&mut self) {
+        if self.left == 0 && !self.early.is_empty() {
+            self.passed.extend_from_slice(&self.early);
+            self.early.clear();
+        }
+    }
+
+    /// Takes bytes as they came.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        loop {
+            let now = self.left.min(self.held.len());
+            self.passed.extend_from_slice(&self.held[..now]);
+            self.held.advance(now);
+            self.left -= now;
+            if self.left > 0 {
+                return;
+            }
+            self.pass_early();
+            match Head::of(&self.held) {
+                Head::Short => return,
+                Head::Other(size) => self.left = size,
+                Head::Frame { size, body, code: Some(code @ (OPEN | BEGIN | ATTACH)) } if size <= MAX_FRAME => {
+                    if self.held.len() < size {
+                        return;
+                    }
+                    self.rename(code);
+                    let frame = self.held.split_to(size);
+                    self.pass(code, &frame, body);
+                }
+                Head::Frame { size, code, .. } => {
+                    if let Some(code) = code {
+                        self.rename(code);
+                    }
+                    self.left = size;
+                }
+            }
+        }
+    }
+
+    /// Gives the frame at hand, if it is of a session, the client's channel of that session.
+    fn rename(&mut self, code: u8) {
+        if !(ATTACH..=END).contains(&code) {
+            return;
+        }
+        let theirs = u16::from_be_bytes([self.held[6], self.held[7]]);
+        let ours = match code {
+            END => self.channels.remove(&theirs),
+            _ => self.channels.get(&theirs).copied(),
+        };
+        self.held[6..8].copy_from_slice(&ours.unwrap_or(NO_CHANNEL).to_be_bytes());
+    }
+
+    /// Passes on a whole frame that matters, or another in its place.
+    fn pass(&mut self, code: u8, frame: &[u8], body: usize) {
+        let channel = u16::from_be_bytes([frame[6], frame[7]]);
+        let instead = match code {
+            OPEN => {
+                self.idle_time_out = serde_amqp::from_slice::<Open>(&frame[body..]).ok().and_then(|o| o.idle_time_out);
+                None
+            }
+            BEGIN => serde_amqp::from_slice::<Begin>(&frame[body..]).ok().and_then(|begin| {
+                let ours = begin.remote_channel?;
+                self.channels.insert(channel, ours);
+                write(ours, &Performative::Flow(windows(&begin)))
+            }),
+            _ => serde_amqp::from_slice::<Attach>(&frame[body..]).ok().and_then(|mut attach| {
+                let said = attach.max_message_size.filter(|said| (1..MAX_MESSAGE).contains(said));
+                if attach.role != Role::Sender || said.is_none() {
+                    return None;
+                }
+                attach.max_message_size = Some(MAX_MESSAGE);
+                write(channel, &Performative::Attach(attach))
+            }),
+        };
+        self.passed.extend_from_slice(instead.as_deref().unwrap_or(frame));
+    }
+}
+
+/// What a Begin says of windows.
+fn windows(begin: &Begin) -> Flow {
+    Flow {
+        // The number that the client's own Begin named.
+        next_incoming_id: Some(0),
+        incoming_window: begin.incoming_window,
+        next_outgoing_id: begin.next_outgoing_id,
+        outgoing_window: begin.outgoing_window,
+        handle: None,
+        delivery_count: None,
+        link_credit: None,
+        available: None,
+        drain: false,
+        echo: false,
+        properties: None,
+    }
+}
+
+/// Bytes to the hub.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// The beginning of a frame, too short to know what it is.
+    head: Vec<u8>,
+    /// How much of the present frame is still to come.
+    left: usize,
+}
+
+impl Outgoing {
+    /// Whether another frame may be put here.
+    pub(crate) fn is_at_frame_end(&self) -> bool {
+        self.left == 0 && self.head.is_empty()
+    }
+
+    /// Looks at bytes that leave; gives the channel of each session that they begin.
+    pub(crate) fn look(&mut self, mut bytes: &[u8], mut begun: impl FnMut(u16)) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let now = self.left.min(bytes.len());
+                self.left -= now;
+                bytes.advance(now);
+                continue;
+            }
+            let wanted = if self.head.len() < HEADER { HEADER } else { HEAD };
+            let now = wanted.saturating_sub(self.head.len()).clamp(1, bytes.len());
+            self.head.extend_from_slice(&bytes[..now]);
+            bytes.advance(now);
+            let size = match Head::of(&self.head) {
+                Head::Short => continue,
+                Head::Other(size) => size,
+                Head::Frame { size, code, .. } => {
+                    if code == Some(BEGIN) {
+                        begun(u16::from_be_bytes([self.head[6], self.head[7]]));
+                    }
+                    size
+                }
+            };
+            self.left = size.saturating_sub(self.head.len());
+            self.head.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(channel: u16, performative: Performative) -> Vec<u8> {
+        write(channel, &performative).unwrap()
+    }
+
+    fn begin(remote_channel: Option<u16>) -> Begin {
+        Begin {
+            remote_channel,
+            next_outgoing_id: 77,
+            incoming_window: 5000,
+            outgoing_window: 6000,
+            handle_max: 100.into(),
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        }
+    }
+
+    fn open(idle_time_out: Option<u32>) -> Performative {
+        Performative::Open(Open {
+            container_id: "hub".to_owned(),
+            hostname: None,
+            max_frame_size: 65_536.into(),
+            channel_max: 8191.into(),
+            idle_time_out,
+            outgoing_locales: None,
+            incoming_locales: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        })
+    }
+
+    fn attach(role: Role, max_message_size: Option<u64>) -> Performative {
+        Performative::Attach(Attach {
+            name: "link".to_owned(),
+            handle: 1.into(),
+            role,
+            snd_settle_mode: Default::default(),
+            rcv_settle_mode: Default::default(),
+            source: None,
+            target: None,
+            unsettled: None,
+            incomplete_unsettled: false,
+            initial_delivery_count: None,
+            max_message_size,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        })
+    }
+
+    fn end() -> Performative {
+        Performative::End(fe2o3_amqp_types::performatives::End { error: None })
+    }
+
+    /// What passes of this, in pieces of any size.
+    fn passed(incoming: &mut Incoming, bytes: &[u8]) -> Vec<u8> {
+        let piece = fastrand::usize(1..=bytes.len());
+        bytes.chunks(piece).for_each(|piece| incoming.take(piece));
+        std::mem::take(incoming.passed()).to_vec()
+    }
+
+    #[test]
+    fn the_idle_time_out_is_read_and_the_open_passes_as_it_is() {
+        for (said, known) in [(Some(240_000), Some(240_000)), (Some(0), None), (None, None)] {
+            let bytes = [b"AMQP\x00\x01\x00\x00", &frame(0, open(said))[..]].concat();
+            let mut incoming = Incoming::default();
+            assert_eq!(passed(&mut incoming, &bytes), bytes);
+            assert_eq!(incoming.idle_time_out(), known);
+        }
+    }
+
+    #[test]
+    fn another_protocol_passes_as_it_is() {
+        let bytes = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        assert_eq!(passed(&mut Incoming::default(), bytes), bytes);
+        let sasl = b"AMQP\x03\x01\x00\x00\x00\x00\x00\x0b\x02\x01\x00\x00\x00\x53\x40";
+        assert_eq!(passed(&mut Incoming::default(), sasl), sasl);
+    }
+
+    #[test]
+    fn a_begin_is_answered_at_once_and_the_hubs_own_gives_the_windows_on_the_clients_channel() {
+        let mut incoming = Incoming::default();
+        incoming.answer_begin(3);
+        let mut expected = begin(Some(3));
+        (expected.next_outgoing_id, expected.incoming_window, expected.outgoing_window) = (0, 0, 0);
+        expected.handle_max = u32::MAX.into();
+        assert_eq!(incoming.passed().split(), frame(3, Performative::Begin(expected)));
+        let real = frame(9, Performative::Begin(begin(Some(3))));
+        assert_eq!(passed(&mut incoming, &real), frame(3, Performative::Flow(windows(&begin(Some(3))))));
+        // The session is the client's 3 and the hub's 9 until its End.
+        assert_eq!(
+            passed(&mut incoming, &frame(9, attach(Role::Receiver, None))),
+            frame(3, attach(Role::Receiver, None))
+        );
+        assert_eq!(passed(&mut incoming, &frame(9, end())), frame(3, end()));
+        assert_eq!(passed(&mut incoming, &frame(9, end())), frame(NO_CHANNEL, end()));
+    }
+
+    #[test]
+    fn an_early_answer_waits_for_the_end_of_the_frame_that_is_passing() {
+        let mut incoming = Incoming::default();
+        passed(&mut incoming, &frame(9, Performative::Begin(begin(Some(3)))));
+        // A flow passes as it comes, not as a whole.
+        let flow = frame(9, Performative::Flow(windows(&begin(None))));
+        incoming.take(&flow[..20]);
+        incoming.answer_begin(4);
+        assert_eq!(incoming.passed().len(), 20);
+        incoming.take(&flow[20..]);
+        let all = incoming.passed().split();
+        assert!(all.starts_with(&frame(3, Performative::Flow(windows(&begin(None))))), "{all:?}");
+        assert_eq!(all[flow.len() + 7], 4);
+    }
+
+    #[test]
+    fn a_hub_may_send_longer_messages_than_it_said() {
+        let mut incoming = Incoming::default();
+        passed(&mut incoming, &frame(9, Performative::Begin(begin(Some(3)))));
+        for (said, told) in
+            [(Some(65_536), Some(MAX_MESSAGE)), (Some(2 * MAX_MESSAGE), Some(2 * MAX_MESSAGE)), (None, None)]
+        {
+            assert_eq!(
+                passed(&mut incoming, &frame(9, attach(Role::Sender, said))),
+                frame(3, attach(Role::Sender, told))
+            );
+        }
+        // What the client may send is the hub's word.
+        let receiver = attach(Role::Receiver, Some(65_536));
+        assert_eq!(passed(&mut incoming, &frame(9, receiver.clone())), frame(3, receiver));
+    }
+
+    #[test]
+    fn outgoing_begins_are_seen_in_any_pieces_and_the_ends_of_frames_are_known() {
+        let empty = [0, 0, 0, 8, 2, 0, 0, 0];
+        let one = frame(5, Performative::Begin(begin(None)));
+        let bytes = [b"AMQP\x00\x01\x00\x00", &frame(0, open(None))[..], &empty, &one, &empty].concat();
+        for piece in 1..bytes.len() {
+            let (mut outgoing, mut begun) = (Outgoing::default(), Vec::new());
+            bytes.chunks(piece).for_each(|piece| outgoing.look(piece, |channel| begun.push(channel)));
+            assert_eq!(begun, [5]);
+            assert!(outgoing.is_at_frame_end());
+            outgoing.look(&one[..9], |_| {});
+            assert!(!outgoing.is_at_frame_end());
+        }
+    }
+}
