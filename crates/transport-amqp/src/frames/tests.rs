@@ -1,0 +1,143 @@
+//! Frames in pieces of any size.
+
+use super::*;
+
+fn frame(channel: u16, performative: Performative) -> Vec<u8> {
+    write(channel, &performative).unwrap()
+}
+
+fn begin(remote_channel: Option<u16>) -> Begin {
+    Begin {
+        remote_channel,
+        next_outgoing_id: 77,
+        incoming_window: 5000,
+        outgoing_window: 6000,
+        handle_max: 100.into(),
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    }
+}
+
+fn open(idle_time_out: Option<u32>) -> Performative {
+    Performative::Open(Open {
+        container_id: "hub".to_owned(),
+        hostname: None,
+        max_frame_size: 65_536.into(),
+        channel_max: 8191.into(),
+        idle_time_out,
+        outgoing_locales: None,
+        incoming_locales: None,
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    })
+}
+
+fn attach(role: Role, max_message_size: Option<u64>) -> Performative {
+    Performative::Attach(Attach {
+        name: "link".to_owned(),
+        handle: 1.into(),
+        role,
+        snd_settle_mode: Default::default(),
+        rcv_settle_mode: Default::default(),
+        source: None,
+        target: None,
+        unsettled: None,
+        incomplete_unsettled: false,
+        initial_delivery_count: None,
+        max_message_size,
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    })
+}
+
+fn end() -> Performative {
+    Performative::End(fe2o3_amqp_types::performatives::End { error: None })
+}
+
+/// What passes of this, in pieces of any size.
+fn passed(incoming: &mut Incoming, bytes: &[u8]) -> Vec<u8> {
+    let piece = fastrand::usize(1..=bytes.len());
+    bytes.chunks(piece).for_each(|piece| incoming.take(piece));
+    std::mem::take(incoming.passed()).to_vec()
+}
+
+#[test]
+fn the_idle_time_out_is_read_and_the_open_passes_as_it_is() {
+    for (said, known) in [(Some(240_000), Some(240_000)), (Some(0), None), (None, None)] {
+        let bytes = [b"AMQP\x00\x01\x00\x00", &frame(0, open(said))[..]].concat();
+        let mut incoming = Incoming::default();
+        assert_eq!(passed(&mut incoming, &bytes), bytes);
+        assert_eq!(incoming.idle_time_out(), known);
+    }
+}
+
+#[test]
+fn another_protocol_passes_as_it_is() {
+    let bytes = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+    assert_eq!(passed(&mut Incoming::default(), bytes), bytes);
+    let sasl = b"AMQP\x03\x01\x00\x00\x00\x00\x00\x0b\x02\x01\x00\x00\x00\x53\x40";
+    assert_eq!(passed(&mut Incoming::default(), sasl), sasl);
+}
+
+#[test]
+fn a_begin_is_answered_at_once_and_the_hubs_own_gives_the_windows_on_the_clients_channel() {
+    let mut incoming = Incoming::default();
+    incoming.answer_begin(3);
+    let mut expected = begin(Some(3));
+    (expected.next_outgoing_id, expected.incoming_window, expected.outgoing_window) = (0, 0, 0);
+    expected.handle_max = u32::MAX.into();
+    assert_eq!(incoming.passed().split(), frame(3, Performative::Begin(expected)));
+    let real = frame(9, Performative::Begin(begin(Some(3))));
+    assert_eq!(passed(&mut incoming, &real), frame(3, Performative::Flow(windows(&begin(Some(3))))));
+    // The session is the client's 3 and the hub's 9 until its End.
+    assert_eq!(passed(&mut incoming, &frame(9, attach(Role::Receiver, None))), frame(3, attach(Role::Receiver, None)));
+    assert_eq!(passed(&mut incoming, &frame(9, end())), frame(3, end()));
+    assert_eq!(passed(&mut incoming, &frame(9, end())), frame(NO_CHANNEL, end()));
+}
+
+#[test]
+fn an_early_answer_waits_for_the_end_of_the_frame_that_is_passing() {
+    let mut incoming = Incoming::default();
+    passed(&mut incoming, &frame(9, Performative::Begin(begin(Some(3)))));
+    // A flow passes as it comes, not as a whole.
+    let flow = frame(9, Performative::Flow(windows(&begin(None))));
+    incoming.take(&flow[..20]);
+    incoming.answer_begin(4);
+    assert_eq!(incoming.passed().len(), 20);
+    incoming.take(&flow[20..]);
+    let all = incoming.passed().split();
+    assert!(all.starts_with(&frame(3, Performative::Flow(windows(&begin(None))))), "{all:?}");
+    assert_eq!(all[flow.len() + 7], 4);
+}
+
+#[test]
+fn a_hub_may_send_longer_messages_than_it_said() {
+    let mut incoming = Incoming::default();
+    passed(&mut incoming, &frame(9, Performative::Begin(begin(Some(3)))));
+    for (said, told) in
+        [(Some(65_536), Some(MAX_MESSAGE)), (Some(2 * MAX_MESSAGE), Some(2 * MAX_MESSAGE)), (None, None)]
+    {
+        assert_eq!(passed(&mut incoming, &frame(9, attach(Role::Sender, said))), frame(3, attach(Role::Sender, told)));
+    }
+    // What the client may send is the hub's word.
+    let receiver = attach(Role::Receiver, Some(65_536));
+    assert_eq!(passed(&mut incoming, &frame(9, receiver.clone())), frame(3, receiver));
+}
+
+#[test]
+fn outgoing_begins_are_seen_in_any_pieces_and_the_ends_of_frames_are_known() {
+    let empty = [0, 0, 0, 8, 2, 0, 0, 0];
+    let one = frame(5, Performative::Begin(begin(None)));
+    let bytes = [b"AMQP\x00\x01\x00\x00", &frame(0, open(None))[..], &empty, &one, &empty].concat();
+    for piece in 1..bytes.len() {
+        let (mut outgoing, mut begun) = (Outgoing::default(), Vec::new());
+        bytes.chunks(piece).for_each(|piece| outgoing.look(piece, |channel| begun.push(channel)));
+        assert_eq!(begun, [5]);
+        assert!(outgoing.is_at_frame_end());
+        outgoing.look(&one[..9], |_| {});
+        assert!(!outgoing.is_at_frame_end());
+    }
+}
