@@ -38,6 +38,10 @@ enum Later {
 impl Head {
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, owner: &Identity, point: DropPoint) -> bool {
+        // One that another fault has closed meanwhile takes no more with it.
+        if !matches!(self.state, State::Open(_)) {
+            return true;
+        }
         let drops = hub.faults.take_drop(owner, point);
         if drops {
             self.drop_for(hub, now, owner, point);
