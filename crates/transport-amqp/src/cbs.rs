@@ -77,6 +77,8 @@ impl Cbs {
                     }
                     Err(error) => return error.into(),
                 },
+                // Else a token that went with the link would be waited for in vain.
+                ended = self.sender.on_detach() => return ended.into(),
                 ended = self.session.on_end() => match ended {
                     Ok(()) => return Reason::Silent,
                     Err(error) => return error.into(),

@@ -12,7 +12,7 @@ use crate::links::Part;
 use crate::methods::Answer;
 use crate::names::Names;
 use crate::outbox::Line;
-use crate::outlet::{OfDevice, Outlet};
+use crate::outlet::{OfDevice, Outlet, Wait};
 use crate::reason::Reason;
 use crate::twin::Ask;
 
@@ -83,18 +83,18 @@ pub(crate) async fn run(device: Device) {
 
 async fn serve(device: Device) -> Result<(), End> {
     let Device { names, token, wanted, outlet, connection, tokens, mut commands, messages, batching } = device;
-    outlet.tell(OfDevice::Stage(ConnectStage::Open));
+    outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
     if let Some(token) = token {
         put(&tokens, &names, token).await?;
-        outlet.tell(OfDevice::Stage(ConnectStage::Open));
+        outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
     }
     let session = begin(&connection).await?;
-    outlet.tell(OfDevice::Stage(ConnectStage::Open));
+    outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
     let mut part = Part::new(names, outlet.clone(), session);
     part.attach_events(messages, batching).await?;
     outlet.event(TransportEvent::Connected { session_present: false });
     part.reconcile(&wanted).await?;
-    outlet.tell(OfDevice::Settled);
+    outlet.tell(OfDevice::Settled(Wait::Way));
     outlet.event(TransportEvent::Ready);
     let mut renewal: Option<JoinHandle<Result<(), End>>> = None;
     loop {
@@ -108,19 +108,19 @@ async fn serve(device: Device) -> Result<(), End> {
                 renewal = None;
                 if let Ok(renewed) = renewed {
                     renewed?;
-                    outlet.tell(OfDevice::Settled);
+                    outlet.tell(OfDevice::Settled(Wait::Renewal));
                 }
             }
             command = commands.recv() => match command {
                 Some(Command::Subscribe(wanted)) => {
                     part.reconcile(&wanted).await?;
-                    outlet.tell(OfDevice::Settled);
+                    outlet.tell(OfDevice::Settled(Wait::Way));
                 }
                 Some(Command::Settle(settle)) => part.settle(settle),
                 Some(Command::Ask(ask)) => part.ask(ask),
                 Some(Command::Answer(answer)) => part.answer(answer),
                 Some(Command::Renew(token)) => {
-                    outlet.tell(OfDevice::Stage(ConnectStage::Open));
+                    outlet.tell(OfDevice::Stage(Wait::Renewal, ConnectStage::Open));
                     let (tokens, names) = (tokens.clone(), part.names.clone());
                     renewal = Some(tokio::spawn(async move { put(&tokens, &names, token).await }));
                 }

@@ -35,11 +35,11 @@ impl AmqpTransport {
                 self.members.change(slot, |member| member.sent(&messages, &result, now));
             }
             OfDevice::Event(event) => drop(self.members.change(slot, |member| member.hear(event))),
-            OfDevice::Stage(stage) => {
+            OfDevice::Stage(wait, stage) => {
                 let until = now.mono + self.options.connect_timeout;
-                self.members.change(slot, |member| member.awaits(Some((until, stage))));
+                self.members.change(slot, |member| member.awaits(wait, Some((until, stage))));
             }
-            OfDevice::Settled => drop(self.members.change(slot, |member| member.awaits(None))),
+            OfDevice::Settled(wait) => drop(self.members.change(slot, |member| member.awaits(wait, None))),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::inbox::{Inbox, Settle};
 use crate::methods::{Answer, Methods};
 use crate::names::{Names, guid};
 use crate::outbox::Line;
-use crate::outlet::{OfDevice, Outlet};
+use crate::outlet::{OfDevice, Outlet, Wait};
 use crate::reason::{self, Reason};
 use crate::telemetry;
 use crate::twin::{Ask, Twin};
@@ -126,7 +126,7 @@ impl Part {
                 _ => self.inbox.is_some(),
             };
             if is_wanted && !is_there && !self.refused.contains(&feature) {
-                self.outlet.tell(OfDevice::Stage(ConnectStage::Subscribe));
+                self.outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Subscribe));
                 let changes = wanted.contains(&Feature::DesiredProperties);
                 let attached = match feature {
                     Feature::Methods => self.attach_methods().await,
@@ -146,9 +146,6 @@ impl Part {
         if let Some(twin) = &self.twin
             && changes != self.changes
         {
-            if changes {
-                self.outlet.tell(OfDevice::Stage(ConnectStage::Subscribe));
-            }
             let _ = twin.to.send(Ask::Changes(changes));
         }
         self.changes = changes && self.twin.is_some();
@@ -224,6 +221,9 @@ impl Part {
         };
         if let Some(task) = task {
             task.abort();
+        }
+        if feature == Feature::Twin {
+            self.outlet.tell(OfDevice::Settled(Wait::Changes));
         }
     }
 

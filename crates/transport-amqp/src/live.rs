@@ -1,5 +1,6 @@
 //! One connection from the moment that its stream is open: its tasks, its traffic, its silence.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::hub::{self, Opening, Request};
 use crate::io::Io;
 use crate::member::{Member, Running, State};
 use crate::options::SessionOptions;
-use crate::outlet::{Outlet, Queue, Seen};
+use crate::outlet::{Outlet, Queue, Seen, Wait};
 use crate::slices::Slices;
 
 /// How long the goodbye may take.
@@ -108,7 +109,7 @@ impl Live {
             commands: to_commands,
             task,
             is_online: false,
-            awaits: Some((now.mono + self.connect_timeout, ConnectStage::Open)),
+            awaits: BTreeMap::from([(Wait::Way, (now.mono + self.connect_timeout, ConnectStage::Open))]),
         });
         self.has_more = true;
     }

@@ -1,6 +1,6 @@
 //! One registered device or module: what is under way for it, and what it has not yet been told.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use crate::device::Command;
 use crate::names::Names;
 use crate::outbox::{Clock, Outbox};
+use crate::outlet::Wait;
 
 /// How long a member's part may take to end in order.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ pub(crate) struct Running {
     /// Whether operations are taken.
     pub(crate) is_online: bool,
     /// Until when the hub must have answered, and what.
-    pub(crate) awaits: Option<(Instant, ConnectStage)>,
+    pub(crate) awaits: BTreeMap<Wait, (Instant, ConnectStage)>,
 }
 
 impl Drop for Running {
@@ -143,17 +144,20 @@ impl Member {
         Goodbye::UnderWay
     }
 
-    /// Its part waits for this answer of the hub, and until then; or for none.
-    pub(crate) fn awaits(&mut self, what: Option<(Instant, ConnectStage)>) {
+    /// For this, its part waits for this answer of the hub, and until then; or for none.
+    pub(crate) fn awaits(&mut self, wait: Wait, what: Option<(Instant, ConnectStage)>) {
         if let State::Running(part) = &mut self.state {
-            part.awaits = what;
+            match what {
+                Some(what) => part.awaits.insert(wait, what),
+                None => part.awaits.remove(&wait),
+            };
         }
     }
 
     /// When the hub must have answered.
     pub(crate) fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Running(part) => part.awaits.map(|(until, _)| until).into_iter().chain(self.telemetry.due()).min(),
+            State::Running(part) => part.awaits.values().map(|(until, _)| *until).chain(self.telemetry.due()).min(),
             State::Leaving { until, .. } => Some(*until),
             State::Idle | State::Waiting { .. } | State::Closing => None,
         }
@@ -162,8 +166,11 @@ impl Member {
     /// What is late, now that something is [`due`](Self::due).
     pub(crate) fn late(&mut self, clock: Clock, is_all_said: bool) -> Late {
         match &self.state {
-            State::Running(Running { awaits: Some((until, stage)), .. }) if *until <= clock.now => Late::Stage(*stage),
-            State::Running(_) if self.telemetry.is_late(clock, is_all_said) => Late::Acknowledgement,
+            State::Running(part) => match part.awaits.values().find(|(until, _)| *until <= clock.now) {
+                Some((_, stage)) => Late::Stage(*stage),
+                None if self.telemetry.is_late(clock, is_all_said) => Late::Acknowledgement,
+                None => Late::Nothing,
+            },
             State::Leaving { .. } => Late::Goodbye,
             _ => Late::Nothing,
         }

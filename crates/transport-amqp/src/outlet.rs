@@ -16,12 +16,23 @@ pub(crate) enum Seen {
     Device { slot: Slot, run: u32, what: OfDevice },
 }
 
+/// For what an answer of the hub is awaited. Each has a deadline of its own: the end of one says nothing of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wait {
+    /// The way to a device's part, and then to each link.
+    Way,
+    /// Another token.
+    Renewal,
+    /// Changes of the desired properties.
+    Changes,
+}
+
 #[derive(Debug)]
 pub(crate) enum OfDevice {
     /// The next answer of the hub, to this, may take its time again.
-    Stage(ConnectStage),
-    /// No answer of the hub is awaited for the life of the connection.
-    Settled,
+    Stage(Wait, ConnectStage),
+    /// No answer of the hub is awaited for this any more.
+    Settled(Wait),
     Event(TransportEvent),
     /// The messages of a transfer have their outcome.
     Sent {

@@ -11,7 +11,7 @@ use serde_amqp::primitives::Symbol;
 use tokio::sync::mpsc;
 
 use crate::message;
-use crate::outlet::{OfDevice, Outlet};
+use crate::outlet::{OfDevice, Outlet, Wait};
 use crate::reason::Reason;
 
 const DESIRED: &str = "/notifications/twin/properties/desired";
@@ -90,7 +90,10 @@ impl Twin {
         match ask {
             Ask::Get(id) => self.request("GET", None, b" ", Waiting::Get(id)).await,
             Ask::Report(id, patch) => self.request("PATCH", Some(REPORTED), &patch, Waiting::Report(id)).await,
-            Ask::Changes(true) => self.request("PUT", Some(DESIRED), b" ", Waiting::Subscribed).await,
+            Ask::Changes(true) => {
+                self.outlet.tell(OfDevice::Stage(Wait::Changes, ConnectStage::Subscribe));
+                self.request("PUT", Some(DESIRED), b" ", Waiting::Subscribed).await
+            }
             Ask::Changes(false) => self.request("DELETE", Some(DESIRED), b" ", Waiting::Unsubscribed).await,
             Ask::Forget(_) => Ok(()),
         }
@@ -158,7 +161,7 @@ impl Twin {
                     let (feature, detail) = (Feature::DesiredProperties, error.to_string());
                     self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail });
                 }
-                self.outlet.tell(OfDevice::Settled);
+                self.outlet.tell(OfDevice::Settled(Wait::Changes));
                 for ask in std::mem::take(&mut self.held) {
                     Box::pin(self.ask(ask)).await?;
                 }
@@ -169,7 +172,6 @@ impl Twin {
 
     /// Subscribes to changes before anything else, and waits for the answer.
     pub(crate) async fn subscribed(mut self) -> Result<Self, Reason> {
-        self.outlet.tell(OfDevice::Stage(ConnectStage::Subscribe));
         self.ask(Ask::Changes(true)).await?;
         while self.is_subscribing() {
             let delivery = self.replies.recv::<Body<Value>>().await?;

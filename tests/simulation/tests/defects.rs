@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest, TwinUpdate};
-use iothub_emulator::{Activity, AmqpLink, DisconnectReason, Fault, MethodCall, TwinReplyFault};
-use iothub_simulation::{Over, Sim, Way};
+use iothub_emulator::{Activity, AmqpLink, CbsFault, DisconnectReason, Fault, MethodCall, TwinReplyFault};
+use iothub_simulation::{Over, Path, Sim, Way};
 use serde_json::json;
 
 const DEVICE: &str = "d";
@@ -212,4 +212,39 @@ fn the_end_of_an_amqp_link_that_there_was_is_an_outage_after_which_the_twin_is_w
         let is_whole = |event: &Event| matches!(event, Event::Twin(TwinUpdate::Full(_)));
         assert!(events.iter().any(is_whole), "{link:?}: {events:?}");
     }
+}
+
+/// Drives a client over AMQP until it renews its token, which `trouble` keeps from being answered; gives how long it then takes until
+/// the connection is given up.
+fn given_up_after(trouble: Fault, meanwhile: impl Fn(&mut DeviceClient)) -> Duration {
+    let sim = Sim::new(1).over(Over::Amqp);
+    let latency = Duration::from_millis(100);
+    sim.set_path(Path { latency: latency..latency, ..Path::default() });
+    let mut client = ready(&sim, &[Feature::DesiredProperties], Duration::from_secs(600));
+    until(&sim, &mut client, |client, _| client.stats().connections == 1);
+    pass(&sim, &mut client, Duration::from_secs(470));
+    until(&sim, &mut client, |client, _| client.stats().renewals == 1);
+    sim.hub().inject(trouble);
+    let renewed = sim.elapsed();
+    pass(&sim, &mut client, Duration::from_secs(1));
+    meanwhile(&mut client);
+    until(&sim, &mut client, |client, _| client.stats().connections == 2);
+    sim.elapsed() - renewed
+}
+
+#[test]
+fn a_token_that_the_hub_does_not_answer_is_noticed_whatever_is_subscribed_meanwhile() {
+    let took = given_up_after(Fault::Cbs(CbsFault::Withhold), |client| {
+        client.subscribe(Feature::Methods).unwrap();
+        client.unsubscribe(Feature::DesiredProperties);
+        client.subscribe(Feature::DesiredProperties).unwrap();
+    });
+    assert!((30..33).contains(&took.as_secs()), "{took:?}");
+}
+
+#[test]
+fn a_token_that_went_with_its_link_is_not_waited_for() {
+    let trouble = Fault::AmqpDetach { link: AmqpLink::TokenRequests, condition: None };
+    let took = given_up_after(trouble, |_| {});
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -7,6 +7,9 @@ use iothub_emulator::{Activity, C2dOutcome, C2dRecord, C2dResult};
 
 use crate::chaos::ledger::{At, Decision, Ledger};
 
+/// How often the hub delivers a message that comes back; then it gives it up.
+const MAX_DELIVERIES: usize = 10;
+
 pub(super) fn check(
     ledger: &Ledger,
     outcomes: &[C2dOutcome],
@@ -24,6 +27,9 @@ pub(super) fn check(
             ([one], 0) if one.result == C2dResult::Expired => {}
             ([one], 0) if one.result == C2dResult::Completed && was_completed => {}
             ([one], 0) if one.result == C2dResult::Rejected && was_rejected => {}
+            ([one], 0)
+                if one.result == C2dResult::DeliveryCountExceeded
+                    && times_sent(&letter.id, activity) >= MAX_DELIVERIES => {}
             ([one], 0) if one.result == C2dResult::Completed => {
                 found.push(format!("{} is completed at the hub, and the application never did so", letter.id));
             }
@@ -38,6 +44,13 @@ pub(super) fn check(
         found.extend(check_completions(ledger, activity));
     }
     found
+}
+
+fn times_sent(id: &str, activity: &[Activity]) -> usize {
+    activity
+        .iter()
+        .filter(|activity| matches!(activity, Activity::C2dSent { message_id, .. } if message_id == id))
+        .count()
 }
 
 /// When the application decided so about this letter, be it that nobody heard of it any more.
