@@ -49,6 +49,13 @@ impl Application {
         self.plan(time, Plan::SetPath(Path::default()));
     }
 
+    fn end_connection(&mut self) {
+        self.sim.note("hub: ends the connection");
+        if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
+            self.ledger.violate(error.to_string());
+        }
+    }
+
     /// Takes everything back that is wrong, and handles from now on what comes at once.
     pub(super) fn heal(&mut self, lock_expiry: LockExpiry) {
         self.sim.note("everything heals");
@@ -62,10 +69,7 @@ impl Application {
         self.enable_device(true);
         if lock_expiry == LockExpiry::Hold {
             // Such a hub delivers what was abandoned after a reconnect, and at no other time.
-            self.sim.note("hub: ends the connection");
-            if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
-                self.ledger.violate(error.to_string());
-            }
+            self.end_connection();
         }
         self.set_hub_clock(0);
         self.ledger.reconnects.push(self.now());
@@ -108,6 +112,13 @@ impl Application {
 
     /// Closes the client with work in its hands, at once or in order, and looks what became of it.
     pub(super) fn end(&mut self, in_order: bool) {
+        if self.ledger.telemetry_is_stuck {
+            // A link that got no credit never gets any, and close does not wait for as long as the client would.
+            self.end_connection();
+            self.run_until(Duration::from_secs(60), |application| {
+                application.client.connection_state() == ConnectionState::Ready
+            });
+        }
         let first = self.ledger.telemetry.len();
         let stored = self.sim.hub().telemetry_count(DEVICE);
         for way in [1, 2, 1, 2] {
