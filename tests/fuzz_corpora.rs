@@ -31,6 +31,11 @@ fn the_mqtt_session_stands_whatever_the_hub_says() {
 }
 
 #[test]
+fn the_amqp_transport_stands_whatever_the_hub_says() {
+    run_all("amqp_session", targets::amqp_session::run);
+}
+
+#[test]
 fn topics_and_property_bags_are_read_as_they_are_written() {
     run_all("topics", targets::topics::run);
 }

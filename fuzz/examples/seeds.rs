@@ -380,7 +380,10 @@ const EMULATOR_AMQP: &[(&str, &str)] = &[
     ("other-header", "h <GET / HTTP/1.1>"),
     ("header-in-pieces", "h <AMQP> h <\\x00\\x01> h <\\x00\\x00> h <\\x00\\x00\\x00\\x08\\x02\\x00\\x00\\x00>"),
     ("telemetry", "o 0 b 0 k a 1 0 m 0 0 <hello> s 0 0 <\\x00\\x53\\x75\\xA0\\x01x> s 0 2 <>"),
-    ("telemetry-batch", "o 0 b 0 k a 1 0 s 0 1 <\\x00\\x53\\x73\\xC0\\x07\\x01\\xA1\\x04mid1\\x00\\x53\\x75\\xA0\\x01x>"),
+    (
+        "telemetry-batch",
+        "o 0 b 0 k a 1 0 s 0 1 <\\x00\\x53\\x73\\xC0\\x07\\x01\\xA1\\x04mid1\\x00\\x53\\x75\\xA0\\x01x>",
+    ),
     ("telemetry-in-parts", "o 0 b 0 k a 1 0 s 0 4 <\\x00\\x53\\x75> s 0 0 <\\xA0\\x01x>"),
     ("telemetry-without-a-token", "o 0 b 0 a 1 0 m 0 0 <x>"),
     ("c2d-accepted-rejected-released", "o 0 b 0 k a 18 1 f 1 9 v <a> v <b> v <c> d 0 1 d 1 2 d 2 3 d 3 12"),
@@ -397,9 +400,63 @@ const EMULATOR_AMQP: &[(&str, &str)] = &[
     ("refused-and-detached", "o 0 b 0 a 9 1 x 1 a 25 2 x 2 x 3"),
     ("two-connections", "o 0 b 0 k a 1 0 n o 0 b 0 k a 1 0 m 0 0 <x> l m 0 0 <y>"),
     ("service-disconnects", "o 0 b 0 k a 1 0 w x 0 a 1 0 q 1"),
-    ("nested-without-end", "o 0 b 0 u 0 <\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00>"),
+    (
+        "nested-without-end",
+        "o 0 b 0 u 0 <\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00>",
+    ),
     ("array-of-nothing", "o 0 b 0 u 0 <\\x00\\x53\\x12\\xF0\\x00\\x00\\x00\\x05\\xFF\\xFF\\xFF\\xFF\\x40>"),
     ("frame-too-large", "o 0 b 0 h <\\x7F\\xFF\\xFF\\xFF\\x02\\x00\\x00\\x00>"),
+];
+
+/// A letter is a step, a number one byte, `<text>` a length and the text.
+const AMQP_SESSION: &[(&str, &str)] = &[
+    ("connect-and-subscribe", "c w"),
+    ("telemetry", "c w s 5 w s 6 s 7 w"),
+    ("telemetry-window-full", "c w b s 1 s 1 s 1 s 1 s 1 s 1 s 1 w r w s 1 w"),
+    ("telemetry-large-into-a-full-socket", "c w k 9 s 200 s 200 w w k 0 w"),
+    ("telemetry-rejected-released-modified", "c w o 8 0 o 8 1 o 8 2 s 1 s 1 s 1 w"),
+    ("telemetry-outcomes-lost-late-reversed", "c w o 9 2 o 10 1 o 11 2 s 1 w s 1 w s 1 w s 1 w s 1 w t 12 w"),
+    ("telemetry-cut-in-the-middle", "c w y 9 s 100 w c w s 1 w"),
+    ("messages-accepted-rejected-given-back", "c w v <a> v <b> v <c> w x 0 x 3 x 1 w w"),
+    ("message-settled-after-the-drop", "c w v <a> w q w c w x 0 w"),
+    ("method-answered", "c w i 1 i 2 w m 1 m 0 w"),
+    ("method-answered-late", "c w i 1 w z w c w m 0 w"),
+    ("twin-get-and-report", "c w g p 9 w j 1 w g w"),
+    ("twin-answers-go-wrong", "c w o 12 1 g o 12 2 g o 12 3 g o 12 5 g o 12 6 p 1 w t 19 w"),
+    ("patches-go-wrong", "c w o 13 1 j 1 w o 13 2 j 2 j 3 w o 13 3 j 4 w"),
+    (
+        "every-link-detached",
+        "c w o 0 0 w c w o 0 1 w c w o 0 2 w c w o 0 3 w c w o 0 4 w c w o 0 5 w c w o 0 6 w c w o 0 7 w",
+    ),
+    ("session-and-connection-ended", "c w o 1 0 w c w o 1 1 w c w o 2 0 w c w o 2 1 w"),
+    ("attach-refused-withheld-otherwise", "c o 3 1 w c o 4 1 w t 15 w c o 5 0 o 6 2 w s 1 w t 17 w"),
+    ("token-not-answered", "c o 7 0 w t 15 w c o 7 2 w c o 7 1 w t 4 w"),
+    ("renewed-in-place", "c w c w s 1 w"),
+    ("subscriptions-change", "c w u 1 w u 14 w u 0 w"),
+    ("idle", "c w t 17 w t 17 w t 17 w"),
+    ("half-open", "c w o 17 0 s 1 w t 18 w t 18 w"),
+    ("disconnect-in-order", "c w s 5 d w"),
+    ("disconnect-while-connecting", "c d w c w d w"),
+    ("byte-by-byte", "l 1 c l 1 w v <a> j 1 i 1 w x 0 m 0 w"),
+    ("said-twice", "c n 0 0 w n 0 0 s 1 w"),
+    ("a-byte-changed-in-each", "c n 255 9 w c n 19 30 w n 64 12 s 1 w n 3 40 g w"),
+    ("cut-short", "c n 2 12 w q w c w n 2 7 v <a> w q w"),
+    ("other-header", "c h <AMQP\\x03\\x01\\x00\\x00> w"),
+    ("not-amqp", "c h <HTTP/1.1 400 Bad Request> w"),
+    ("frame-too-large", "c w h <\\x7F\\xFF\\xFF\\xFF\\x02\\x00\\x00\\x00> w"),
+    ("frame-too-small", "c w h <\\x00\\x00\\x00\\x01\\x02\\x00\\x00\\x00> w"),
+    ("array-of-nothing", "c w a 14 0 <\\x00\\x53\\x12\\xF0\\x00\\x00\\x00\\x05\\xFF\\xFF\\xFF\\xFF\\x40> w"),
+    (
+        "nested-without-end",
+        "c w a 14 0 <\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00> w",
+    ),
+    (
+        "performatives-out-of-turn",
+        "c w a 0 0 <> w c w a 1 1 <> w a 2 1 <> w c w a 10 5 <> w a 11 9 <> w c w a 12 2 <> w c w a 13 1 <> w",
+    ),
+    ("dispositions-of-nothing", "c w s 1 a 9 33 <> a 9 65 <> w a 13 1 <> w"),
+    ("flows", "c w a 8 1 <> a 8 6 <> a 8 255 <> w s 1 w"),
+    ("transfers-of-nothing", "c w a 28 4 <\\x00\\x53\\x75> w a 44 8 <x> w a 60 12 <{}> w a 31 1 <x> w"),
 ];
 
 fn main() -> std::io::Result<()> {
@@ -410,6 +467,7 @@ fn main() -> std::io::Result<()> {
     write(&corpora.join("websocket"), WEBSOCKET, script)?;
     write(&corpora.join("proxy"), PROXY, unescaped)?;
     write(&corpora.join("emulator_amqp"), EMULATOR_AMQP, script)?;
+    write(&corpora.join("amqp_session"), AMQP_SESSION, script)?;
     write(&corpora.join("connection_string"), CONNECTION_STRING, unescaped)?;
     // A letter, and what stands behind the space.
     write(&corpora.join("topics"), TOPICS, |text| unescaped(&text.replacen(' ', "", 1)))

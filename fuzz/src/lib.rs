@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a target reports by panicking")]
 
+pub mod amqp_session;
 mod amqp_wire;
 pub mod connection_string;
 pub mod emulator_amqp;
