@@ -423,7 +423,7 @@ fn performance(what: usize, place: usize, payload: &[u8]) -> Vec<u8> {
         9 => frame::disposition(id, id + handle, flag, frame::outcome(0x24 + u64::from(handle % 4))),
         10 => Link::sender(handle, "/devices/dev1/twin").attach(),
         11 => Link::receiver(handle, "$cbs").attach(),
-        12 => frame::transfer(handle, id, 0, flag, place % 3 == 0),
+        12 => frame::transfer(handle, id, 0, flag, place.is_multiple_of(3)),
         13 => composite(frame::DISPOSITION, vec![V::Bool(true), V::Uint(id), V::Uint(id + MAX_RANGE), V::Bool(true)]),
         14 => return frame::raw_frame(0, channel, payload),
         _ => frame::transfer(handle, id, 0x8001_3700, flag, false),
@@ -451,7 +451,7 @@ fn fault(number: usize, more: usize) -> Fault {
     ];
     let link = links[more % links.len()];
     let by = Duration::from_millis(1 << (more % 20));
-    let condition = (more % 2 == 0).then(|| "amqp:internal-error".to_owned());
+    let condition = (more.is_multiple_of(2)).then(|| "amqp:internal-error".to_owned());
     match number % 20 {
         0 => Fault::AmqpDetach { link, condition },
         1 => Fault::AmqpEnd { condition },

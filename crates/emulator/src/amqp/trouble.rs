@@ -16,6 +16,7 @@ use crate::amqp::transfer::{Received, outcome};
 use crate::amqp::{Head, State};
 use crate::clock::Now;
 use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken, by_message};
+use crate::head::Head as _;
 use crate::hub::registry::Identity;
 use crate::hub::telemetry::Draft;
 use crate::hub::{HubState, NOBODY};
@@ -42,7 +43,8 @@ impl Head {
         if !matches!(self.state, State::Open(_)) {
             return true;
         }
-        let drops = hub.faults.take_drop(owner, point);
+        // A connection that has ended here already does not end again: the next one does.
+        let drops = self.closing().is_none() && hub.faults.take_drop(owner, point);
         if drops {
             self.drop_for(hub, now, owner, point);
         }

@@ -374,6 +374,22 @@ fn an_outcome_of_telemetry_can_break_off_in_the_middle() {
 }
 
 #[test]
+fn one_frame_ends_one_connection() {
+    let hub = world();
+    let mut peer = whole_device(&hub);
+    for at in [DropPoint::PubackSent, DropPoint::MidPacket] {
+        hub.inject(Fault::Drop { device: None, at });
+    }
+    peer.send(0, &Message::of(b"x"));
+    assert!(peer.is_closed());
+    assert_eq!(hub.pending_faults(), 1);
+    let mut next = whole_device(&hub);
+    next.send(0, &Message::of(b"x"));
+    assert!(next.is_closed());
+    assert_eq!(hub.pending_faults(), 0);
+}
+
+#[test]
 fn twin_answers_and_patches_go_wrong_as_over_mqtt() {
     let hub = world();
     let mut peer = whole_device(&hub);
