@@ -312,6 +312,24 @@ fn the_send_status_is_busy_from_acceptance_to_outcome() {
 }
 
 #[test]
+fn what_the_hub_does_not_take_now_is_told_apart_from_what_it_refuses() {
+    let fake = Fake::new();
+    let mut client = fake.ready_client();
+    let (to, from) = channel();
+    for name in ["busy", "wrong"] {
+        client.send_event_with(name, report(&to, name)).unwrap();
+    }
+    client.do_work();
+    let sent = fake.telemetry();
+    fake.answers(sent[0].0, Err(OpError::NotNow("throttled".into())));
+    fake.answers(sent[1].0, Err(OpError::Rejected("argument".into())));
+    client.do_work();
+    let reasons: Vec<_> = from.try_iter().map(|(_, outcome)| outcome.unwrap_err().reason).collect();
+    let not_now = UndeliveredReason::NotNow("the hub does not take it now: throttled".to_owned());
+    assert_eq!(reasons, [not_now, UndeliveredReason::Rejected("the hub refused it: argument".to_owned())]);
+}
+
+#[test]
 fn each_message_of_a_refused_batch_goes_again_alone_before_anything_new() {
     let fake = Fake::new();
     let mut client = fake.ready_client();
