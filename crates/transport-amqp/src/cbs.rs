@@ -1,6 +1,7 @@
 //! Claims-based security: tokens put on the connection, one request a device at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::link::CreditMode;
@@ -10,16 +11,45 @@ use fe2o3_amqp_types::messaging::{AmqpValue, ApplicationProperties, Body, Messag
 use fe2o3_amqp_types::primitives::SimpleValue;
 use iothub_core::{ConnectionErrorKind, Secret};
 use serde_amqp::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::message;
 use crate::names::guid;
+use crate::outlet::{Queue, Seen};
+use crate::pump::{self, News, Parcel, Sent};
 use crate::reason::Reason;
 
 /// The node of tokens.
 const NODE: &str = "$cbs";
 /// What kind of token it is.
 const SAS: &str = "servicebus.windows.net:sastoken";
+
+/// How many tokens may await their answer; for each the hub has credit for its answer.
+const PLACES: usize = 50;
+
+/// Where devices bring their tokens.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    puts: mpsc::UnboundedSender<Put>,
+    places: Arc<Semaphore>,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Put>) {
+        let (puts, requests) = mpsc::unbounded_channel();
+        (Self { puts, places: Arc::new(Semaphore::new(PLACES)) }, requests)
+    }
+
+    /// A place among those whose token is on its way, kept until it is dropped; they are given in the order of asking.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
+    /// Hands a token over; `false` if nobody takes any.
+    pub(crate) fn put(&self, put: Put) -> bool {
+        self.puts.send(put).is_ok()
+    }
+}
 
 /// A token to be put.
 pub(crate) struct Put {
@@ -33,8 +63,7 @@ pub(crate) struct Cbs {
     session: SessionHandle<()>,
     sender: Sender,
     receiver: Receiver,
-    last: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<Result<(), ConnectionErrorKind>>>,
+    answers: Answers,
 }
 
 impl Cbs {
@@ -53,41 +82,55 @@ impl Cbs {
             .credit_mode(CreditMode::Auto(100))
             .attach(&mut session)
             .await?;
-        Ok(Self { session, sender, receiver, last: 0, waiting: BTreeMap::new() })
+        Ok(Self { session, sender, receiver, answers: Answers::default() })
     }
 
     /// Puts tokens until the links end. The end of the requests is the end of the connection: nobody listens then.
-    pub(crate) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Put>) -> Reason {
+    pub(crate) async fn run(self, mut requests: mpsc::UnboundedReceiver<Put>, queue: Queue) -> Reason {
+        let Self { mut session, sender, mut receiver, mut answers } = self;
+        let (to_hub, parcels) = mpsc::unbounded_channel();
+        let (refuse, mut refused) = mpsc::unbounded_channel();
+        let pump = pump::run(sender, parcels, move |news| match news {
+            News::Waits(waits) => queue.put(Seen::TokensWait(waits)),
+            News::Of(id, Sent::Refused(words)) => drop(refuse.send((id, words))),
+            News::Of(_, Sent::Out) => {}
+        });
+        tokio::pin!(pump);
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(put) => {
-                        if let Err(reason) = self.put(put).await {
-                            return reason;
-                        }
-                    }
+                    Some(put) => drop(to_hub.send(answers.request(put))),
                     None => return Reason::WithItsParent,
                 },
-                received = self.receiver.recv::<Body<Value>>() => match received {
+                received = receiver.recv::<Body<Value>>() => match received {
                     Ok(delivery) => {
-                        if let Err(error) = self.receiver.accept(&delivery).await {
+                        if let Err(error) = receiver.accept(&delivery).await {
                             return error.into();
                         }
-                        self.answered(&delivery.into_message());
+                        answers.answered(&delivery.into_message());
                     }
                     Err(error) => return error.into(),
                 },
-                // Else a token that went with the link would be waited for in vain.
-                ended = self.sender.on_detach() => return ended.into(),
-                ended = self.session.on_end() => match ended {
+                Some((id, words)) = refused.recv() => answers.refused(id, words),
+                reason = &mut pump => return reason,
+                ended = session.on_end() => match ended {
                     Ok(()) => return Reason::Silent,
                     Err(error) => return error.into(),
                 },
             }
         }
     }
+}
 
-    async fn put(&mut self, put: Put) -> Result<(), Reason> {
+/// Who waits for which answer.
+#[derive(Default)]
+struct Answers {
+    last: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<(), ConnectionErrorKind>>>,
+}
+
+impl Answers {
+    fn request(&mut self, put: Put) -> Parcel<u64, AmqpValue<String>> {
         self.last += 1;
         self.waiting.retain(|_, answer| !answer.is_closed());
         self.waiting.insert(self.last, put.answer);
@@ -95,7 +138,7 @@ impl Cbs {
         for (name, value) in [("operation", "put-token"), ("type", SAS), ("name", put.audience.as_str())] {
             application.0.insert(name.to_owned(), SimpleValue::String(value.to_owned()));
         }
-        let request = Wire {
+        let message = Wire {
             header: None,
             delivery_annotations: None,
             message_annotations: None,
@@ -105,8 +148,15 @@ impl Cbs {
             footer: None,
         };
         // The reply says what became of it; that the request was accepted says nothing.
-        self.sender.send_batchable(request).await?;
-        Ok(())
+        Parcel { key: self.last, message }
+    }
+
+    /// The hub did not take the request.
+    fn refused(&mut self, id: u64, detail: String) {
+        if let Some(answer) = self.waiting.remove(&id) {
+            let condition = "a token that was not taken".to_owned();
+            let _ = answer.send(Err(ConnectionErrorKind::EndedByHub { condition, detail }));
+        }
     }
 
     fn answered(&mut self, reply: &message::Received) {

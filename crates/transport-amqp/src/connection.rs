@@ -76,7 +76,7 @@ impl Connection {
             && live.is_open()
         {
             for slot in members.waiting() {
-                members.change(slot, |member| live.start(slot, member, now));
+                members.change(slot, |member| live.start(slot, member));
             }
         }
         Ok(())

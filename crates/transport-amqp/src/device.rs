@@ -5,7 +5,7 @@ use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Secret, TransportE
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::cbs::Put;
+use crate::cbs::{Put, Tokens};
 use crate::hub::Request;
 use crate::inbox::Settle;
 use crate::links::Part;
@@ -35,7 +35,7 @@ pub(crate) struct Device {
     pub(crate) wanted: Vec<Feature>,
     pub(crate) outlet: Outlet,
     pub(crate) connection: mpsc::UnboundedSender<Request>,
-    pub(crate) tokens: mpsc::UnboundedSender<Put>,
+    pub(crate) tokens: Tokens,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) messages: Line,
     /// Whether messages that wait together are sent together.
@@ -83,20 +83,17 @@ pub(crate) async fn run(device: Device) {
 
 async fn serve(device: Device) -> Result<(), End> {
     let Device { names, token, wanted, outlet, connection, tokens, mut commands, messages, batching } = device;
-    outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
     if let Some(token) = token {
-        put(&tokens, &names, token).await?;
-        outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
+        put(&tokens, &names, token, &outlet).await?;
     }
+    outlet.tell(OfDevice::Stage(Wait::Links, ConnectStage::Open));
     let session = begin(&connection).await?;
-    outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Open));
     let mut part = Part::new(names, outlet.clone(), session);
     part.attach_events(messages, batching).await?;
     outlet.event(TransportEvent::Connected { session_present: false });
     part.reconcile(&wanted).await?;
-    outlet.tell(OfDevice::Settled(Wait::Way));
     outlet.event(TransportEvent::Ready);
-    let mut renewal: Option<JoinHandle<Result<(), End>>> = None;
+    let mut renewal: Option<Renewal> = None;
     loop {
         tokio::select! {
             biased;
@@ -104,25 +101,20 @@ async fn serve(device: Device) -> Result<(), End> {
             ended = part.session.on_end() => {
                 return Err(ended.err().map_or(Reason::Silent, Reason::from).into());
             }
-            Some(renewed) = async { Some(renewal.as_mut()?.await) }, if renewal.is_some() => {
+            Some(renewed) = async { Some((&mut renewal.as_mut()?.0).await) }, if renewal.is_some() => {
                 renewal = None;
                 if let Ok(renewed) = renewed {
                     renewed?;
-                    outlet.tell(OfDevice::Settled(Wait::Renewal));
                 }
             }
             command = commands.recv() => match command {
-                Some(Command::Subscribe(wanted)) => {
-                    part.reconcile(&wanted).await?;
-                    outlet.tell(OfDevice::Settled(Wait::Way));
-                }
+                Some(Command::Subscribe(wanted)) => part.reconcile(&wanted).await?,
                 Some(Command::Settle(settle)) => part.settle(settle),
                 Some(Command::Ask(ask)) => part.ask(ask),
                 Some(Command::Answer(answer)) => part.answer(answer),
                 Some(Command::Renew(token)) => {
-                    outlet.tell(OfDevice::Stage(Wait::Renewal, ConnectStage::Open));
-                    let (tokens, names) = (tokens.clone(), part.names.clone());
-                    renewal = Some(tokio::spawn(async move { put(&tokens, &names, token).await }));
+                    let (tokens, names, outlet) = (tokens.clone(), part.names.clone(), outlet.clone());
+                    renewal = Some(Renewal(tokio::spawn(async move { put(&tokens, &names, token, &outlet).await })));
                 }
                 Some(Command::Leave) | None => {
                     part.leave().await;
@@ -133,14 +125,26 @@ async fn serve(device: Device) -> Result<(), End> {
     }
 }
 
-async fn put(tokens: &mpsc::UnboundedSender<Put>, names: &Names, token: Secret) -> Result<(), End> {
-    let (answer, answered) = oneshot::channel();
-    let put = Put { audience: names.audience(), token, answer };
-    tokens.send(put).map_err(|_| End::WithConnection)?;
-    match answered.await {
-        Ok(result) => result.map_err(End::Down),
-        Err(_) => Err(End::WithConnection),
+/// A token that is being put beside everything else; with the part it is given up.
+struct Renewal(JoinHandle<Result<(), End>>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
     }
+}
+
+async fn put(tokens: &Tokens, names: &Names, token: Secret, outlet: &Outlet) -> Result<(), End> {
+    // Its time begins when it is its turn.
+    let _place = tokens.place().await.ok_or(End::WithConnection)?;
+    outlet.tell(OfDevice::Stage(Wait::Token, ConnectStage::Open));
+    let (answer, answered) = oneshot::channel();
+    if !tokens.put(Put { audience: names.audience(), token, answer }) {
+        return Err(End::WithConnection);
+    }
+    let result = answered.await.map_err(|_| End::WithConnection)?;
+    outlet.tell(OfDevice::Settled(Wait::Token));
+    result.map_err(End::Down)
 }
 
 async fn begin(connection: &mpsc::UnboundedSender<Request>) -> Result<SessionHandle<()>, End> {

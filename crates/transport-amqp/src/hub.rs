@@ -67,7 +67,7 @@ pub(crate) async fn run(
     queue.put(Seen::Open);
     let tokens = async {
         match tokens {
-            Some(cbs) => cbs.run(puts).await,
+            Some(cbs) => cbs.run(puts, queue.clone()).await,
             None => std::future::pending().await,
         }
     };

@@ -13,7 +13,7 @@
 //! - `connection`, `life`, `live`: the one connection, whom its end ends, and its traffic
 //! - `io`, `frames`, `slices`: the stream, what passes on it, and the runtime
 //! - `hub`, `cbs`, `device`, `links`: the tasks of a connection, of tokens, of one device's part and what it attaches
-//! - `telemetry`, `inbox`, `twin`, `methods`: its links; `outbox`: what is under way to the first
+//! - `telemetry`, `inbox`, `twin`, `methods`: its links; `outbox`: what is under way to the first; `pump`: sending on the others
 //! - `message`, `encode`, `time`, `names`, `reason`, `outlet`: what is said
 
 mod cbs;
@@ -36,6 +36,7 @@ mod options;
 mod outbox;
 mod outlet;
 mod provider;
+mod pump;
 mod reason;
 mod slices;
 mod submission;

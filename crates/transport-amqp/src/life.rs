@@ -14,7 +14,7 @@ impl AmqpTransport {
         while let Some(seen) = self.connection.live().and_then(|live| live.take(now)) {
             heard = true;
             match seen {
-                Seen::Open => {}
+                Seen::Open | Seen::TokensWait(_) => {}
                 Seen::Closed(kind) => {
                     let error = self.connection.error(kind.unwrap_or(ConnectionErrorKind::ClosedByPeer));
                     self.lose(&error);

@@ -4,18 +4,18 @@ use fe2o3_amqp::link::CreditMode;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::definitions::{Error, Fields, SenderSettleMode};
-use iothub_core::{ConnectStage, Feature, OpError, OpId, TransportEvent};
-use tokio::sync::mpsc;
+use iothub_core::{Feature, OpError, OpId, TransportEvent};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::inbox::{Inbox, Settle};
-use crate::methods::{Answer, Methods};
+use crate::methods::{self, Answer};
 use crate::names::{Names, guid};
 use crate::outbox::Line;
-use crate::outlet::{OfDevice, Outlet, Wait};
+use crate::outlet::{Outlet, Wait};
 use crate::reason::{self, Reason};
 use crate::telemetry;
-use crate::twin::{Ask, Twin};
+use crate::twin::{self, Ask};
 
 /// How many replies and calls the hub may send ahead.
 const CREDIT: u32 = 200;
@@ -126,7 +126,7 @@ impl Part {
                 _ => self.inbox.is_some(),
             };
             if is_wanted && !is_there && !self.refused.contains(&feature) {
-                self.outlet.tell(OfDevice::Stage(Wait::Way, ConnectStage::Subscribe));
+                self.outlet.waits(Wait::Links, true);
                 let changes = wanted.contains(&Feature::DesiredProperties);
                 let attached = match feature {
                     Feature::Methods => self.attach_methods().await,
@@ -149,6 +149,7 @@ impl Part {
             let _ = twin.to.send(Ask::Changes(changes));
         }
         self.changes = changes && self.twin.is_some();
+        self.outlet.waits(Wait::Links, false);
         Ok(())
     }
 
@@ -188,10 +189,11 @@ impl Part {
         let (address, mode) = (self.names.methods(), SenderSettleMode::Settled);
         let answers = self.attach_sender("method-answers", address.clone(), fields.clone(), mode.clone()).await?;
         let calls = self.attach_receiver("method-calls", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let (to, answered) = mpsc::unbounded_channel();
-        let methods = Methods::new(calls, answers, self.outlet.clone(), self.outlet.run);
-        let first = self.first_key();
-        let task = self.tasks.spawn(async move { (Some(Feature::Methods), methods.run(answered, first).await) });
+        let (to, decided) = mpsc::unbounded_channel();
+        let (outlet, first) = (self.outlet.clone(), self.first_key());
+        let served =
+            async move { (Some(Feature::Methods), methods::run(calls, answers, outlet, decided, first).await) };
+        let task = self.tasks.spawn(served);
         self.methods = Some(Links { to, task });
         Ok(())
     }
@@ -201,30 +203,33 @@ impl Part {
         let (address, mode) = (self.names.twin(), SenderSettleMode::Settled);
         let requests = self.attach_sender("twin-requests", address.clone(), fields.clone(), mode.clone()).await?;
         let replies = self.attach_receiver("twin-replies", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let mut twin = Twin::new(requests, replies, self.outlet.clone());
-        if changes {
-            twin = twin.subscribed().await?;
-            self.changes = true;
-        }
         let (to, asked) = mpsc::unbounded_channel();
-        let task = self.tasks.spawn(async move { (Some(Feature::Twin), twin.run(asked).await) });
+        let (ready, is_ready) = oneshot::channel();
+        let served = twin::run(requests, replies, self.outlet.clone(), asked, changes, ready);
+        let task = self.tasks.spawn(async move { (Some(Feature::Twin), served.await) });
+        // Its own request has its own time.
+        self.outlet.waits(Wait::Links, false);
+        if let Err(reason) = is_ready.await.unwrap_or(Err(Reason::WithItsParent)) {
+            task.abort();
+            self.outlet.waits(Wait::Changes, false);
+            return Err(reason);
+        }
+        self.changes = changes;
         self.twin = Some(Links { to, task });
         Ok(())
     }
 
     /// Lets the links of a feature go; the hub has back what was undecided.
     fn detach(&mut self, feature: Feature) {
-        let task = match feature {
-            Feature::Methods => self.methods.take().map(|links| links.task),
-            Feature::Twin => self.twin.take().map(|links| links.task),
-            _ => self.inbox.take().map(|links| links.task),
+        let (task, waits): (_, &[Wait]) = match feature {
+            Feature::Methods => (self.methods.take().map(|links| links.task), &[Wait::AnswerCredit]),
+            Feature::Twin => (self.twin.take().map(|links| links.task), &[Wait::TwinCredit, Wait::Changes]),
+            _ => (self.inbox.take().map(|links| links.task), &[]),
         };
         if let Some(task) = task {
             task.abort();
         }
-        if feature == Feature::Twin {
-            self.outlet.tell(OfDevice::Settled(Wait::Changes));
-        }
+        waits.iter().for_each(|wait| self.outlet.waits(*wait, false));
     }
 
     /// A task has ended: with its links, or because it was let go. The hub refuses a link when it is attached; the end of

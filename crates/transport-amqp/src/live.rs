@@ -8,13 +8,13 @@ use iothub_core::{ConnectStage, ConnectionErrorKind, Now, Readiness, Slot};
 use iothub_net::Stream;
 use tokio::sync::mpsc;
 
-use crate::cbs::Put;
+use crate::cbs::Tokens;
 use crate::device::{self, Device};
 use crate::hub::{self, Opening, Request};
 use crate::io::Io;
 use crate::member::{Member, Running, State};
 use crate::options::SessionOptions;
-use crate::outlet::{Outlet, Queue, Seen, Wait};
+use crate::outlet::{Outlet, Queue, Seen};
 use crate::slices::Slices;
 
 /// How long the goodbye may take.
@@ -33,8 +33,10 @@ pub(crate) struct Live {
     io: Io,
     queue: Queue,
     requests: mpsc::UnboundedSender<Request>,
-    tokens: mpsc::UnboundedSender<Put>,
+    tokens: Tokens,
     phase: Phase,
+    /// Until when the hub must give credit for tokens, which wait for it.
+    tokens_until: Option<Instant>,
     keep_alive: Duration,
     connect_timeout: Duration,
     batching: bool,
@@ -59,7 +61,7 @@ impl Live {
     ) -> io::Result<Self> {
         let (slices, io, queue) = (Slices::new()?, Io::new(stream), Queue::default());
         let (requests, requested) = mpsc::unbounded_channel();
-        let (tokens, put) = mpsc::unbounded_channel();
+        let (tokens, put) = Tokens::new();
         let opening = Opening { hub: hub.to_owned(), idle_time_out: options.keep_alive_millis(), by_token };
         slices.spawn(hub::run(opening, io.clone(), queue.clone(), requested, put));
         Ok(Self {
@@ -69,6 +71,7 @@ impl Live {
             requests,
             tokens,
             phase: Phase::Opening { until: now.mono + options.connect_timeout },
+            tokens_until: None,
             keep_alive: options.keep_alive,
             connect_timeout: options.connect_timeout,
             batching: options.batching,
@@ -89,7 +92,7 @@ impl Live {
     }
 
     /// Starts the part of a member that waits for the connection.
-    pub(crate) fn start(&mut self, slot: Slot, member: &mut Member, now: Now) {
+    pub(crate) fn start(&mut self, slot: Slot, member: &mut Member) {
         let State::Waiting { token } = &mut member.state else { return };
         let token = token.take();
         let (to_commands, commands) = mpsc::unbounded_channel();
@@ -105,12 +108,8 @@ impl Live {
             batching: self.batching,
         };
         let task = self.slices.spawn(device::run(device));
-        member.state = State::Running(Running {
-            commands: to_commands,
-            task,
-            is_online: false,
-            awaits: BTreeMap::from([(Wait::Way, (now.mono + self.connect_timeout, ConnectStage::Open))]),
-        });
+        member.state =
+            State::Running(Running { commands: to_commands, task, is_online: false, awaits: BTreeMap::new() });
         self.has_more = true;
     }
 
@@ -168,12 +167,17 @@ impl Live {
     /// What the tasks have seen, or that they are late.
     pub(crate) fn take(&mut self, now: Now) -> Option<Seen> {
         if let Some(seen) = self.queue.take() {
-            if matches!(seen, Seen::Open) && !self.is_closing() {
-                self.phase = Phase::Open;
+            match seen {
+                Seen::Open if !self.is_closing() => self.phase = Phase::Open,
+                Seen::TokensWait(waits) => self.tokens_until = waits.then(|| now.mono + self.connect_timeout),
+                _ => {}
             }
             return Some(seen);
         }
         let late = match self.phase {
+            Phase::Open if self.tokens_until.is_some_and(|until| until <= now.mono) => {
+                Some(ConnectionErrorKind::TimedOut { stage: ConnectStage::Open, after: self.connect_timeout })
+            }
             Phase::Opening { until } if until <= now.mono => {
                 Some(ConnectionErrorKind::TimedOut { stage: ConnectStage::Open, after: self.connect_timeout })
             }
@@ -210,7 +214,7 @@ impl Live {
             Phase::Opening { until } | Phase::Closing { until } => until,
             Phase::Open => self.last_slice + (self.silence_limit() - self.silence).min(self.keep_alive / 4),
         };
-        Some(self.beat_due().map_or(phase, |beat| beat.min(phase)))
+        self.beat_due().into_iter().chain(self.tokens_until).chain([phase]).min()
     }
 
     pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {

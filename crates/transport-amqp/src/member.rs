@@ -40,7 +40,7 @@ pub(crate) struct Running {
     pub(crate) task: Option<AbortHandle>,
     /// Whether operations are taken.
     pub(crate) is_online: bool,
-    /// Until when the hub must have answered, and what.
+    /// Until when the hub must have done what, and the stage that it is of.
     pub(crate) awaits: BTreeMap<Wait, (Instant, ConnectStage)>,
 }
 
@@ -144,13 +144,13 @@ impl Member {
         Goodbye::UnderWay
     }
 
-    /// For this, its part waits for this answer of the hub, and until then; or for none.
-    pub(crate) fn awaits(&mut self, wait: Wait, what: Option<(Instant, ConnectStage)>) {
+    /// Its part waits for this until then, or no longer.
+    pub(crate) fn awaits(&mut self, wait: Wait, until: Option<(Instant, ConnectStage)>) {
         if let State::Running(part) = &mut self.state {
-            match what {
-                Some(what) => part.awaits.insert(wait, what),
-                None => part.awaits.remove(&wait),
-            };
+            match until {
+                Some(until) => drop(part.awaits.insert(wait, until)),
+                None => drop(part.awaits.remove(&wait)),
+            }
         }
     }
 
@@ -166,11 +166,14 @@ impl Member {
     /// What is late, now that something is [`due`](Self::due).
     pub(crate) fn late(&mut self, clock: Clock, is_all_said: bool) -> Late {
         match &self.state {
-            State::Running(part) => match part.awaits.values().find(|(until, _)| *until <= clock.now) {
-                Some((_, stage)) => Late::Stage(*stage),
-                None if self.telemetry.is_late(clock, is_all_said) => Late::Acknowledgement,
-                None => Late::Nothing,
-            },
+            State::Running(part) => {
+                let late = part.awaits.values().find(|(until, _)| *until <= clock.now).map(|(_, stage)| *stage);
+                match late {
+                    Some(stage) => Late::Stage(stage),
+                    None if self.telemetry.is_late(clock, is_all_said) => Late::Acknowledgement,
+                    None => Late::Nothing,
+                }
+            }
             State::Leaving { .. } => Late::Goodbye,
             _ => Late::Nothing,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fe2o3_amqp::{Receiver, Sendable, Sender};
+use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::messaging::{ApplicationProperties, Body, Data, Message as Wire, MessageId, Properties};
 use fe2o3_amqp_types::primitives::SimpleValue;
 use iothub_core::{Delivery, OpError, OpId, Reply, TransportEvent};
@@ -10,7 +10,8 @@ use serde_amqp::Value;
 use tokio::sync::mpsc;
 
 use crate::message;
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, Wait};
+use crate::pump::{self, News, Parcel, Sent};
 use crate::reason::Reason;
 
 /// How many calls may be unanswered; more are answered 429.
@@ -24,78 +25,92 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-pub(crate) struct Methods {
-    calls: Receiver,
+/// Hands calls up and answers them until a link ends, or nothing can be answered any more.
+///
+/// `next` numbers the calls of a connection, whatever link they come on.
+pub(crate) async fn run(
+    mut calls: Receiver,
     answers: Sender,
     outlet: Outlet,
-    generation: u32,
+    mut decided: mpsc::UnboundedReceiver<Answer>,
+    mut next: u64,
+) -> Reason {
+    let (to_hub, parcels) = mpsc::unbounded_channel();
+    let mut methods = Methods { to_hub, outlet: outlet.clone(), unanswered: BTreeMap::new() };
+    let pump = pump::run(answers, parcels, move |news| match news {
+        News::Waits(waits) => outlet.waits(Wait::AnswerCredit, waits),
+        News::Of(Some(id), Sent::Out) => outlet.done(id, Ok(Reply::Ack)),
+        News::Of(None, Sent::Out) => {}
+        News::Of(_, Sent::Refused(words)) => tracing::warn!(words, "the hub refused the answer to a method"),
+    });
+    tokio::pin!(pump);
+    loop {
+        tokio::select! {
+            biased;
+            answer = decided.recv() => match answer {
+                Some(answer) => methods.answer(answer),
+                None => {
+                    // What is decided still goes out.
+                    drop(methods);
+                    return pump.await;
+                }
+            },
+            reason = &mut pump => return reason,
+            received = calls.recv::<Body<Value>>() => match received {
+                Ok(delivery) => {
+                    next += 1;
+                    // Settled by the hub already; this is for the link's credit.
+                    if let Err(error) = calls.accept(&delivery).await {
+                        return error.into();
+                    }
+                    methods.called(next, delivery.into_message());
+                }
+                Err(error) => return error.into(),
+            },
+        }
+    }
+}
+
+struct Methods {
+    to_hub: mpsc::UnboundedSender<Parcel<Option<OpId>, Data>>,
+    outlet: Outlet,
     unanswered: BTreeMap<u64, MessageId>,
 }
 
 impl Methods {
-    pub(crate) fn new(calls: Receiver, answers: Sender, outlet: Outlet, generation: u32) -> Self {
-        Self { calls, answers, outlet, generation, unanswered: BTreeMap::new() }
-    }
-
-    /// Hands calls up and answers them until a link ends, or nothing can be answered any more.
-    pub(crate) async fn run(mut self, mut answers: mpsc::UnboundedReceiver<Answer>, mut next: u64) -> Reason {
-        loop {
-            let step = tokio::select! {
-                biased;
-                answer = answers.recv() => match answer {
-                    Some(answer) => self.answer(answer).await,
-                    None => return Reason::WithItsParent,
-                },
-                received = self.calls.recv::<Body<Value>>() => match received {
-                    Ok(delivery) => {
-                        next += 1;
-                        // Settled by the hub already; this is for the link's credit.
-                        match self.calls.accept(&delivery).await {
-                            Ok(()) => self.called(next, delivery.into_message()).await,
-                            Err(error) => Err(error.into()),
-                        }
-                    }
-                    Err(error) => Err(error.into()),
-                },
-                ended = self.answers.on_detach() => Err(ended.into()),
-            };
-            if let Err(reason) = step {
-                return reason;
-            }
-        }
-    }
-
-    async fn called(&mut self, key: u64, wire: message::Received) -> Result<(), Reason> {
+    fn called(&mut self, key: u64, wire: message::Received) {
         let name = match message::application(&wire, "IoThub-methodname") {
-            Some(SimpleValue::String(name)) => name.clone(),
-            _ => return Ok(()),
+            Some(SimpleValue::String(name)) => Some(name.clone()),
+            _ => None,
         };
-        let Some(call) = wire.properties.and_then(|properties| properties.correlation_id) else { return Ok(()) };
+        let Some(call) = wire.properties.and_then(|properties| properties.correlation_id) else {
+            tracing::warn!(?name, "a call of a method without a correlation id cannot be answered");
+            return;
+        };
         if self.unanswered.values().any(|known| *known == call) {
             // A repetition; the answer to the first is on its way.
-            return Ok(());
+            return;
         }
-        let Ok(body) = message::body(wire.body) else { return Ok(()) };
+        let (Some(name), Ok(body)) = (name, message::body(wire.body)) else {
+            tracing::warn!("a call of a method without a name, or with a body that is none, was answered 400");
+            return self.send(None, call, 400, &[]);
+        };
         if self.unanswered.len() >= UNANSWERED {
-            return self.send(call, 429, &[]).await;
+            return self.send(None, call, 429, &[]);
         }
         self.unanswered.insert(key, call);
-        let delivery = Delivery { generation: self.generation, key };
+        let delivery = Delivery { generation: self.outlet.run, key };
         self.outlet.event(TransportEvent::Method { name, body, delivery });
-        Ok(())
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), Reason> {
-        let Some(call) = self.unanswered.remove(&answer.key) else {
-            self.outlet.done(answer.id, Err(OpError::Stale));
-            return Ok(());
-        };
-        self.send(call, answer.status, &answer.body).await?;
-        self.outlet.done(answer.id, Ok(Reply::Ack));
-        Ok(())
+    fn answer(&mut self, answer: Answer) {
+        match self.unanswered.remove(&answer.key) {
+            Some(call) => self.send(Some(answer.id), call, answer.status, &answer.body),
+            None => self.outlet.done(answer.id, Err(OpError::Stale)),
+        }
     }
 
-    async fn send(&mut self, call: MessageId, status: i32, body: &[u8]) -> Result<(), Reason> {
+    fn send(&self, id: Option<OpId>, call: MessageId, status: i32, body: &[u8]) {
         let mut application = ApplicationProperties::default();
         application.0.insert("IoThub-status".to_owned(), SimpleValue::Int(status));
         let message: Wire<Data> = Wire {
@@ -107,7 +122,7 @@ impl Methods {
             body: message::data(body),
             footer: None,
         };
-        self.answers.send_batchable(Sendable::builder().message(message).build()).await?;
-        Ok(())
+        // If nobody takes it the link has ended, and its end is told.
+        let _ = self.to_hub.send(Parcel { key: id, message });
     }
 }

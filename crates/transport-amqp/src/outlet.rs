@@ -12,26 +12,32 @@ pub(crate) enum Seen {
     Open,
     /// The connection is over; `None` if that was asked for.
     Closed(Option<ConnectionErrorKind>),
+    /// Tokens wait for credit, or no longer do.
+    TokensWait(bool),
     /// Something of a device's part, in its present run.
     Device { slot: Slot, run: u32, what: OfDevice },
 }
 
-/// For what an answer of the hub is awaited. Each has a deadline of its own: the end of one says nothing of another.
+/// What a device's part waits for the hub to do. Each has a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
-    /// The way to a device's part, and then to each link.
-    Way,
-    /// Another token.
-    Renewal,
-    /// Changes of the desired properties.
+    /// The answer to a token.
+    Token,
+    /// The session, or a link that is to be attached.
+    Links,
+    /// The answer to the subscription to the twin's changes.
     Changes,
+    /// Credit for twin requests.
+    TwinCredit,
+    /// Credit for the answers to methods.
+    AnswerCredit,
 }
 
 #[derive(Debug)]
 pub(crate) enum OfDevice {
-    /// The next answer of the hub, to this, may take its time again.
+    /// The next answer of the hub, to this, may take its time from now.
     Stage(Wait, ConnectStage),
-    /// No answer of the hub is awaited for this any more.
+    /// It is there, or nobody waits for it any more.
     Settled(Wait),
     Event(TransportEvent),
     /// The messages of a transfer have their outcome.
@@ -85,6 +91,11 @@ pub(crate) struct Outlet {
 impl Outlet {
     pub(crate) fn tell(&self, what: OfDevice) {
         self.queue.put(Seen::Device { slot: self.slot, run: self.run, what });
+    }
+
+    /// The part waits for this from now on, or no longer.
+    pub(crate) fn waits(&self, wait: Wait, waits: bool) {
+        self.tell(if waits { OfDevice::Stage(wait, ConnectStage::Subscribe) } else { OfDevice::Settled(wait) });
     }
 
     pub(crate) fn event(&self, event: TransportEvent) {

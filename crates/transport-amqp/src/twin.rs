@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fe2o3_amqp::{Receiver, Sendable, Sender};
+use bytes::Bytes;
+use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::messaging::annotations::OwnedKey;
 use fe2o3_amqp_types::messaging::{Body, Data, Message as Wire, MessageAnnotations, MessageId, Properties};
-use iothub_core::{ConnectStage, Feature, OpError, OpId, Reply, TransportEvent};
+use iothub_core::{Feature, OpError, OpId, Reply, TransportEvent};
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::message;
-use crate::outlet::{OfDevice, Outlet, Wait};
+use crate::outlet::{Outlet, Wait};
+use crate::pump::{self, News, Parcel, Sent};
 use crate::reason::Reason;
 
 const DESIRED: &str = "/notifications/twin/properties/desired";
@@ -34,42 +36,91 @@ enum Waiting {
     Unsubscribed,
 }
 
-pub(crate) struct Twin {
+/// The end at which a twin says that it serves, or why it never will.
+pub(crate) type Ready = oneshot::Sender<Result<(), Reason>>;
+
+/// Serves until a link ends. `asked` closes when the links are to end.
+///
+/// With `changes` it subscribes to them before anything else, and is `ready` when the hub has answered. If it ends before, that is told there.
+pub(crate) async fn run(
     requests: Sender,
     replies: Receiver,
+    outlet: Outlet,
+    asked: mpsc::UnboundedReceiver<Ask>,
+    changes: bool,
+    ready: Ready,
+) -> Reason {
+    let (to_hub, parcels) = mpsc::unbounded_channel();
+    let mut twin =
+        Twin { to_hub, outlet, last: 0, waiting: BTreeMap::new(), held: VecDeque::new(), ready: Some(ready) };
+    if changes {
+        twin.ask(Ask::Changes(true));
+    } else {
+        twin.is_ready(Ok(()));
+    }
+    let reason = twin.serve(requests, replies, parcels, asked).await;
+    if twin.ready.is_some() {
+        twin.is_ready(Err(reason));
+        // Told where it was waited for, and nowhere else.
+        return std::future::pending().await;
+    }
+    reason
+}
+
+struct Twin {
+    to_hub: mpsc::UnboundedSender<Request>,
     outlet: Outlet,
     last: u64,
     waiting: BTreeMap<String, Waiting>,
     /// What must wait for the hub's answer to the subscription: a whole twin that was fetched before it could miss a change.
     held: VecDeque<Ask>,
+    ready: Option<Ready>,
 }
 
-impl Twin {
-    pub(crate) fn new(requests: Sender, replies: Receiver, outlet: Outlet) -> Self {
-        Self { requests, replies, outlet, last: 0, waiting: BTreeMap::new(), held: VecDeque::new() }
-    }
+/// A request, called by its correlation id.
+type Request = Parcel<String, Data>;
 
-    /// Serves until a link ends. `asked` closes when the links are to end.
-    pub(crate) async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Ask>) -> Reason {
+impl Twin {
+    async fn serve(
+        &mut self,
+        requests: Sender,
+        mut replies: Receiver,
+        parcels: mpsc::UnboundedReceiver<Request>,
+        mut asked: mpsc::UnboundedReceiver<Ask>,
+    ) -> Reason {
+        let outlet = self.outlet.clone();
+        let (refuse, mut refused) = mpsc::unbounded_channel();
+        let pump = pump::run(requests, parcels, move |news| match news {
+            News::Waits(waits) => outlet.waits(Wait::TwinCredit, waits),
+            News::Of(id, Sent::Refused(words)) => drop(refuse.send((id, words))),
+            News::Of(_, Sent::Out) => {}
+        });
+        tokio::pin!(pump);
         loop {
-            let step = tokio::select! {
+            tokio::select! {
                 biased;
-                received = self.replies.recv::<Body<Value>>() => match received {
-                    Ok(delivery) => match self.replies.accept(&delivery).await {
-                        Ok(()) => self.received(delivery.into_message()).await,
-                        Err(error) => Err(error.into()),
-                    },
-                    Err(error) => Err(error.into()),
+                received = replies.recv::<Body<Value>>() => match received {
+                    Ok(delivery) => {
+                        if let Err(error) = replies.accept(&delivery).await {
+                            return error.into();
+                        }
+                        self.received(delivery.into_message());
+                    }
+                    Err(error) => return error.into(),
                 },
+                Some((id, words)) = refused.recv() => self.answered(&id, Err(OpError::Rejected(words)), None),
                 ask = asked.recv() => match ask {
-                    Some(ask) => self.ask(ask).await,
+                    Some(ask) => self.ask(ask),
                     None => return Reason::WithItsParent,
                 },
-                ended = self.requests.on_detach() => Err(ended.into()),
-            };
-            if let Err(reason) = step {
-                return reason;
+                reason = &mut pump => return reason,
             }
+        }
+    }
+
+    fn is_ready(&mut self, how: Result<(), Reason>) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(how);
         }
     }
 
@@ -77,35 +128,29 @@ impl Twin {
         self.waiting.values().any(|waiting| matches!(waiting, Waiting::Subscribed))
     }
 
-    async fn ask(&mut self, ask: Ask) -> Result<(), Reason> {
+    fn ask(&mut self, ask: Ask) {
         if let Ask::Forget(id) = ask {
             self.held.retain(|held| !matches!(held, Ask::Get(of) | Ask::Report(of, _) if *of == id));
             self.waiting.retain(|_, waiting| !matches!(waiting, Waiting::Get(of) | Waiting::Report(of) if *of == id));
-            return Ok(());
+            return;
         }
         if self.is_subscribing() {
             self.held.push_back(ask);
-            return Ok(());
+            return;
         }
         match ask {
-            Ask::Get(id) => self.request("GET", None, b" ", Waiting::Get(id)).await,
-            Ask::Report(id, patch) => self.request("PATCH", Some(REPORTED), &patch, Waiting::Report(id)).await,
+            Ask::Get(id) => self.request("GET", None, b" ", Waiting::Get(id)),
+            Ask::Report(id, patch) => self.request("PATCH", Some(REPORTED), &patch, Waiting::Report(id)),
             Ask::Changes(true) => {
-                self.outlet.tell(OfDevice::Stage(Wait::Changes, ConnectStage::Subscribe));
-                self.request("PUT", Some(DESIRED), b" ", Waiting::Subscribed).await
+                self.outlet.waits(Wait::Changes, true);
+                self.request("PUT", Some(DESIRED), b" ", Waiting::Subscribed);
             }
-            Ask::Changes(false) => self.request("DELETE", Some(DESIRED), b" ", Waiting::Unsubscribed).await,
-            Ask::Forget(_) => Ok(()),
+            Ask::Changes(false) => self.request("DELETE", Some(DESIRED), b" ", Waiting::Unsubscribed),
+            Ask::Forget(_) => {}
         }
     }
 
-    async fn request(
-        &mut self,
-        operation: &str,
-        resource: Option<&str>,
-        body: &[u8],
-        waiting: Waiting,
-    ) -> Result<(), Reason> {
+    fn request(&mut self, operation: &str, resource: Option<&str>, body: &[u8], waiting: Waiting) {
         self.last += 1;
         let id = format!("{operation}-{}", self.last);
         let mut annotations = MessageAnnotations::default();
@@ -126,20 +171,21 @@ impl Twin {
             body: message::data(body),
             footer: None,
         };
-        self.waiting.insert(id, waiting);
-        self.requests.send_batchable(Sendable::builder().message(message).build()).await?;
-        Ok(())
+        self.waiting.insert(id.clone(), waiting);
+        // If nobody takes it the link has ended, and its end is told.
+        let _ = self.to_hub.send(Parcel { key: id, message });
     }
 
-    async fn received(&mut self, wire: message::Received) -> Result<(), Reason> {
+    fn received(&mut self, wire: message::Received) {
         let correlation = wire.properties.as_ref().and_then(|properties| properties.correlation_id.as_ref());
         let Some(correlation) = correlation.map(message::id_text) else {
-            if let Ok(body) = message::body(wire.body) {
-                self.outlet.event(TransportEvent::DesiredProperties(body));
+            match message::body(wire.body) {
+                Ok(body) => self.outlet.event(TransportEvent::DesiredProperties(body)),
+                // The next one shows the gap.
+                Err(detail) => tracing::warn!(detail, "a change of the twin cannot be read"),
             }
-            return Ok(());
+            return;
         };
-        let Some(waiting) = self.waiting.remove(&correlation) else { return Ok(()) };
         let number = |name| message::annotation(&wire, name).and_then(message::integer);
         let status = number("status").and_then(|status| u16::try_from(status).ok());
         let version = number("version").and_then(|version| u64::try_from(version).ok());
@@ -152,32 +198,25 @@ impl Twin {
             (None, _) => Err(OpError::Rejected("its answer has no status".to_owned())),
             (_, Err(detail)) => Err(OpError::Rejected(format!("its answer cannot be read: {detail}"))),
         };
-        match waiting {
-            Waiting::Get(id) => self.outlet.done(id, answer.map(Reply::Twin)),
-            Waiting::Report(id) => self.outlet.done(id, answer.map(|_| Reply::Reported { version })),
-            Waiting::Unsubscribed => {}
-            Waiting::Subscribed => {
+        self.answered(&correlation, answer, version);
+    }
+
+    fn answered(&mut self, correlation: &str, answer: Result<Bytes, OpError>, version: Option<u64>) {
+        match self.waiting.remove(correlation) {
+            None | Some(Waiting::Unsubscribed) => {}
+            Some(Waiting::Get(id)) => self.outlet.done(id, answer.map(Reply::Twin)),
+            Some(Waiting::Report(id)) => self.outlet.done(id, answer.map(|_| Reply::Reported { version })),
+            Some(Waiting::Subscribed) => {
                 if let Err(error) = answer {
                     let (feature, detail) = (Feature::DesiredProperties, error.to_string());
                     self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail });
                 }
-                self.outlet.tell(OfDevice::Settled(Wait::Changes));
+                self.outlet.waits(Wait::Changes, false);
+                self.is_ready(Ok(()));
                 for ask in std::mem::take(&mut self.held) {
-                    Box::pin(self.ask(ask)).await?;
+                    self.ask(ask);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Subscribes to changes before anything else, and waits for the answer.
-    pub(crate) async fn subscribed(mut self) -> Result<Self, Reason> {
-        self.ask(Ask::Changes(true)).await?;
-        while self.is_subscribing() {
-            let delivery = self.replies.recv::<Body<Value>>().await?;
-            self.replies.accept(&delivery).await?;
-            self.received(delivery.into_message()).await?;
-        }
-        Ok(self)
     }
 }
