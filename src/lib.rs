@@ -68,6 +68,6 @@ pub use iothub_transport_mqtt::Mqtt;
 pub use iothub_transport_mqtt_ws::MqttWs;
 pub use protocol::{Protocol, UnknownProtocol};
 
-#[cfg(all(doctest, feature = "mqtt"))]
+#[cfg(all(doctest, feature = "amqp", feature = "mqtt"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
