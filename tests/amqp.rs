@@ -207,6 +207,59 @@ fn it_works_inside_another_runtime_and_is_dropped_there() {
     many.block_on(async { works(&emulator, "many") });
 }
 
+/// A client that has got so far with its connection: before it, amid it, and behind it.
+fn on_its_way(emulator: &Emulator, id: &str, turns: usize) -> DeviceClient {
+    let device = emulator.device(id).unwrap_or_else(|| emulator.create_device(id).unwrap());
+    let text = reachable(emulator, device.connection_string());
+    let mut client = options(emulator, DeviceClient::builder(&text)).build(&Amqp::new()).unwrap();
+    client.subscribe(Feature::CloudToDevice).unwrap();
+    for _ in 0..turns {
+        client.do_work();
+        if client.connection_state() == ConnectionState::Ready {
+            break;
+        }
+        client.wait(Duration::from_secs(1));
+    }
+    client
+}
+
+#[test]
+fn it_is_dropped_anywhere_at_any_time_without_a_panic() {
+    let emulator = Emulator::start().unwrap();
+    let one = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let many = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    for turns in [0, 1, 2, 3, 5, 8, 13, 21, 1000] {
+        drop(on_its_way(&emulator, "d", turns));
+        for runtime in [&one, &many] {
+            runtime.block_on(async {
+                drop(on_its_way(&emulator, "d", turns));
+                let client = on_its_way(&emulator, "d", turns);
+                tokio::task::spawn(async move { drop(client) }).await.unwrap();
+                let client = on_its_way(&emulator, "d", turns);
+                tokio::task::spawn_blocking(move || drop(client)).await.unwrap();
+            });
+        }
+        // One that shares the connection, within a callback of the other.
+        let transport = shared(&emulator);
+        let device = |id: &str| {
+            let device = emulator.device(id).unwrap_or_else(|| emulator.create_device(id).unwrap());
+            let text = reachable(&emulator, device.connection_string());
+            options(&emulator, DeviceClient::builder(&text)).build(&transport).unwrap()
+        };
+        let (mut first, mut second) = (device("first"), device("second"));
+        for _ in 0..turns.min(30) {
+            second.do_work();
+        }
+        let mut second = Some(second);
+        first.set_connection_status_callback(move |change, _| {
+            if change.state != ConnectionState::Connecting {
+                drop(second.take());
+            }
+        });
+        ready(&mut [&mut first]);
+    }
+}
+
 #[test]
 fn a_token_is_renewed_on_the_live_connection_and_no_link_notices() {
     let emulator = Emulator::start().unwrap();

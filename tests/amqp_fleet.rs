@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iothub_client::{
-    Amqp, ConnectionState, DeviceClient, Endpoint, Event, Feature, RetryConfig, SharedTransport, Stats, Trust,
-    TwinUpdate, Waits, wait_any,
+    Amqp, ClientBuilder, ClientCertificate, ConnectionState, ConnectionStatusReason, Device, DeviceClient, Endpoint,
+    Event, Feature, RetryConfig, SharedTransport, Stats, Trust, TwinUpdate, Waits, wait_any,
 };
-use iothub_emulator::{C2dMessage, C2dResult, Emulator, Fault, MethodCall, MethodError, PendingMethod};
+use iothub_emulator::{AmqpLink, C2dMessage, C2dResult, Emulator, Fault, MethodCall, MethodError, PendingMethod};
 use serde_json::{Value, json};
 
 const DEVICES: usize = 500;
@@ -18,7 +18,7 @@ const MESSAGES: usize = 20;
 const CUTS: usize = 3;
 const SEED: u64 = 7;
 /// For each step; all of them together take a fraction of it.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// One device, and what its client was told.
 struct Unit {
@@ -30,6 +30,8 @@ struct Unit {
     calls: usize,
     desired: Option<u64>,
     reported: bool,
+    /// How many events it has heard in all.
+    heard: usize,
 }
 
 impl Unit {
@@ -44,7 +46,17 @@ impl Unit {
         for feature in [Feature::CloudToDevice, Feature::Methods, Feature::DesiredProperties] {
             client.subscribe(feature).unwrap();
         }
-        Self { number, id, client, confirmed: 0, received: Vec::new(), calls: 0, desired: None, reported: false }
+        Self {
+            number,
+            id,
+            client,
+            confirmed: 0,
+            received: Vec::new(),
+            calls: 0,
+            desired: None,
+            reported: false,
+            heard: 0,
+        }
     }
 
     fn text(&self, n: usize) -> String {
@@ -54,6 +66,7 @@ impl Unit {
     /// Takes what there is to hear, and answers it.
     fn hear(&mut self) {
         while let Some(event) = self.client.next_event() {
+            self.heard += 1;
             match event {
                 Event::Confirmation { outcome, .. } => {
                     outcome.unwrap();
@@ -200,6 +213,80 @@ fn five_hundred_devices_do_everything_on_one_connection_that_is_cut_three_times(
         compare(&emulator, unit, &calls[unit.number]);
     }
     println!("compared: {:?}", start.elapsed());
+
+    drive(&mut units, |units| units.iter().all(|unit| unit.client.connection_state() == ConnectionState::Ready));
+    who_is_refused_disturbs_nobody(&emulator, &transport, &mut units);
+    who_is_at_fault_disturbs_nobody(&emulator, &mut units);
+}
+
+/// What each has heard, but for this one.
+fn others_heard(units: &[Unit], but: usize) -> Vec<usize> {
+    units.iter().filter(|unit| unit.number != but).map(|unit| unit.heard).collect()
+}
+
+fn who_is_refused_disturbs_nobody(emulator: &Emulator, transport: &SharedTransport, units: &mut [Unit]) {
+    let before = others_heard(units, DEVICES);
+    let port = emulator.amqp_address().port();
+    let gateway = format!("GatewayHostName={}:{port}", emulator.host_name());
+    let refused = |builder: ClientBuilder<Device>| {
+        builder.trusted_certs(emulator.ca_pem()).build(transport).err().map(|error| error.to_string())
+    };
+    let certificate = emulator.issue_device_certificate("unit-x509").unwrap();
+    let certificate = ClientCertificate::from_pem(certificate.certificate_pem, certificate.private_key_pem);
+    let text = format!("HostName={};DeviceId=unit-x509;x509=true;{gateway}", emulator.host_name());
+    let why = refused(DeviceClient::builder(&text).certificate(certificate)).unwrap();
+    assert!(why.contains("a certificate proves one identity"), "{why}");
+
+    let text = format!("{};{gateway}", emulator.device("unit-3").unwrap().connection_string());
+    let why = refused(DeviceClient::builder(&text)).unwrap();
+    assert!(why.contains("devices/unit-3 is registered already"), "{why}");
+
+    // The key of unit-3 signs a token for another device.
+    emulator.create_device("victim").unwrap();
+    let key =
+        emulator.device("unit-3").unwrap().connection_string().split_once("SharedAccessKey=").unwrap().1.to_owned();
+    let text = format!("HostName={};DeviceId=victim;SharedAccessKey={key};{gateway}", emulator.host_name());
+    let builder = DeviceClient::builder(&text).trusted_certs(emulator.ca_pem());
+    let mut thief = builder.build(transport).unwrap();
+    let mut why = Vec::new();
+    drive(units, |_| {
+        thief.do_work();
+        while let Some(event) = thief.next_event() {
+            if let Event::Status(change) = event {
+                why.extend((change.state == ConnectionState::Waiting).then_some(change.reason));
+            }
+        }
+        !why.is_empty()
+    });
+    assert_eq!(why, [ConnectionStatusReason::BadCredential]);
+    drop(thief);
+    drive(units, |_| true);
+    assert_eq!(others_heard(units, DEVICES), before);
+}
+
+fn who_is_at_fault_disturbs_nobody(emulator: &Emulator, units: &mut [Unit]) {
+    let error = || Some("amqp:internal-error".to_owned());
+    let faults = [
+        Fault::AmqpDetach { link: AmqpLink::Telemetry, condition: None },
+        Fault::AmqpDetach { link: AmqpLink::CloudToDevice, condition: error() },
+        Fault::AmqpDetach { link: AmqpLink::TwinReplies, condition: error() },
+        Fault::AmqpDetach { link: AmqpLink::MethodRequests, condition: None },
+        Fault::AmqpEnd { condition: error() },
+        Fault::AmqpEnd { condition: None },
+    ];
+    for fault in faults {
+        let (before, connections) = (others_heard(units, 7), units[7].client.stats().connections);
+        emulator.inject_for("unit-7", fault.clone());
+        drive(units, |units| {
+            let Unit { client, .. } = &units[7];
+            client.stats().connections > connections && client.connection_state() == ConnectionState::Ready
+        });
+        assert_eq!(others_heard(units, 7), before, "{fault:?}");
+    }
+    let before = others_heard(units, 7);
+    emulator.set_device_enabled("unit-7", false).unwrap();
+    drive(units, |units| units[7].client.connection_state() == ConnectionState::Waiting);
+    assert_eq!(others_heard(units, 7), before, "it is forbidden");
 }
 
 /// The hub's record of one device against its client's.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use iothub_client::{DeviceClient, Event, Feature, Mqtt};
+use iothub_client::{DeviceClient, Event, Feature, Mqtt, Provider};
 use iothub_emulator::{C2dMessage, Emulator, Hub};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,15 +30,22 @@ fn check(place: &str, started: &BTreeMap<String, String>) {
     assert!(started.values().all(allowed), "{place}: {started:?}");
 }
 
+/// A session over each protocol that keeps a connection.
+fn sessions(hub: &Hub, place: &str) {
+    session(hub, &format!("{place}-mqtt"), &Mqtt::new(), hub.mqtt_address().port());
+    #[cfg(feature = "amqp")]
+    session(hub, &format!("{place}-amqp"), &iothub_client::Amqp::new(), hub.amqp_address().port());
+}
+
 /// A whole session: connect by name, send, receive, close. Looks at the threads that come up meanwhile.
-fn session(hub: &Hub, device: &str) {
+fn session(hub: &Hub, device: &str, protocol: &dyn Provider, port: u16) {
     let before = threads();
     let mut started = BTreeMap::new();
     let device_string = hub.create_device(device).unwrap().connection_string().to_owned();
-    let gateway = format!("GatewayHostName=localhost:{}", hub.mqtt_address().port());
+    let gateway = format!("GatewayHostName=localhost:{port}");
     let mut client = DeviceClient::builder(&format!("{device_string};{gateway}"))
         .trusted_certs(hub.ca_pem())
-        .build(&Mqtt::new())
+        .build(protocol)
         .unwrap();
     client.subscribe(Feature::CloudToDevice).unwrap();
     client.send_event("hello").unwrap();
@@ -71,15 +78,15 @@ fn session(hub: &Hub, device: &str) {
 #[test]
 fn the_client_runs_anywhere_and_starts_no_thread_but_the_resolvers() {
     let hub = Emulator::start().unwrap();
-    session(&hub, "plain-thread");
+    sessions(&hub, "plain-thread");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { session(&hub, "current-thread-runtime") });
+    runtime.block_on(async { sessions(&hub, "current-thread-runtime") });
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         // On a worker, as a task of an application would be.
         let hub = hub.hub();
-        tokio::spawn(async move { session(&hub, "multi-thread-runtime") }).await.unwrap();
+        tokio::spawn(async move { sessions(&hub, "multi-thread-runtime") }).await.unwrap();
     });
 }

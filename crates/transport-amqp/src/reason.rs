@@ -267,4 +267,54 @@ mod tests {
         }
         assert_eq!(of_rejection(None, true), OpError::BatchRejected("without a reason".to_owned()));
     }
+
+    fn ended(condition: &'static str) -> ConnectionErrorKind {
+        let error = Error::new(ErrorCondition::Custom(Symbol::from(condition)), Some("why".to_owned()), None);
+        of_hub(&serde_amqp::from_slice(&serde_amqp::to_vec(&error).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn each_condition_by_which_the_hub_ends_something_is_told_by_its_name_and_tried_again_or_not() {
+        // What other credentials, or another entry at the hub, may change: the C SDK's bad credential.
+        for condition in ["amqp:unauthorized-access", "amqp:not-found"] {
+            assert_eq!(ended(condition), ConnectionErrorKind::NotAuthorized, "{condition}");
+        }
+        for condition in [
+            "amqp:not-allowed",
+            "amqp:not-implemented",
+            "amqp:internal-error",
+            "amqp:resource-limit-exceeded",
+            "amqp:resource-locked",
+            "amqp:resource-deleted",
+            "amqp:decode-error",
+            "amqp:invalid-field",
+            "amqp:illegal-state",
+            "amqp:precondition-failed",
+            "amqp:frame-size-too-small",
+            "amqp:connection:forced",
+            "amqp:connection:framing-error",
+            "amqp:connection:redirect",
+            "amqp:session:window-violation",
+            "amqp:session:errant-link",
+            "amqp:session:handle-in-use",
+            "amqp:session:unattached-handle",
+            "amqp:link:detach-forced",
+            "amqp:link:stolen",
+            "amqp:link:redirect",
+            "amqp:link:message-size-exceeded",
+            "amqp:link:transfer-limit-exceeded",
+            "com.microsoft:timeout",
+            "com.microsoft:message-lock-lost",
+            "com.microsoft:device-container-throttled",
+            "com.microsoft:iot-hub-suspended",
+            "com.microsoft:iot-hub-not-found-error",
+            "com.microsoft:argument-error",
+            "com.microsoft:quota-exceeded",
+        ] {
+            let told = ConnectionErrorKind::EndedByHub { condition: condition.to_owned(), detail: "why".to_owned() };
+            assert_eq!(ended(condition), told, "{condition}");
+            let is_pointless = ["amqp:not-implemented", "com.microsoft:iot-hub-not-found-error"].contains(&condition);
+            assert_eq!(told.is_terminal(), is_pointless, "{condition}");
+        }
+    }
 }
