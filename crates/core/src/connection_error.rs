@@ -44,8 +44,8 @@ pub enum ConnectStage {
     Tls,
     /// The upgrade to a WebSocket.
     Upgrade,
-    /// The login: the hub's answers to the protocol's opening and the credentials (MQTT: CONNACK; AMQP: open, put-token, and the link for
-    /// telemetry).
+    /// The login: the hub's answers to the protocol's opening and the credentials (MQTT: CONNACK; AMQP: open, put-token,
+    /// and the link for telemetry).
     Open,
     /// The hub's answer to a subscription (MQTT: SUBACK or UNSUBACK; AMQP: the attach of its links).
     Subscribe,
