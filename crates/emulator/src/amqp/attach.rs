@@ -181,8 +181,7 @@ impl Head {
         let link = Link { name: attach.name.clone(), node: node.clone(), channel_id: facts.channel_id, end };
         self.say_attach(hub, now, place, &attach, modes, true);
         let State::Open(open) = &mut self.state else { return };
-        let Some(session) = open.sessions.get_mut(&place.channel) else { return };
-        session.links.insert(place.handle, link);
+        open.insert(place, link);
         if !is_sender {
             self.say_flow(now, place.channel, Some(place.handle));
         }
@@ -335,6 +334,10 @@ impl Head {
             _ => return,
         };
         hub.subscribe_link(connection, feature);
+        if let State::Open(open) = &mut self.state {
+            // A call may wait for it.
+            open.stirred.insert(identity.clone());
+        }
         if node.kind == AmqpLink::TwinReplies && hub.config.amqp_desired_on_attach {
             hub.subscribe_link(connection, Feature::DesiredPatches);
         }

@@ -115,7 +115,7 @@ impl Head {
     /// The link for the reply to a request: the one whose address was asked for, else one of the same session, else any (E12).
     pub(super) fn reply_link(&self, asked_on: Place, kind: AmqpLink, reply_to: Option<&str>) -> Option<Place> {
         let State::Open(open) = &self.state else { return None };
-        let links: Vec<_> = open.links().filter(|(_, link)| link.node.kind == kind).collect();
+        let links: Vec<_> = open.services().filter(|(_, link)| link.node.kind == kind).collect();
         let addressed = links.iter().find(|(_, link)| {
             reply_to.is_some() && link.sender().and_then(|sender| sender.reply_to.as_deref()) == reply_to
         });

@@ -1,6 +1,6 @@
 //! Protocol headers, Open and Close, and what is wrong with a connection as a whole (docs/hub-over-amqp.md 1; E1-E9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fe2o3_amqp_types::definitions::Error;
@@ -122,6 +122,9 @@ impl Head {
             grants: Grants::new(login, &self.peer),
             sessions: BTreeMap::new(),
             members: BTreeMap::new(),
+            services: BTreeSet::new(),
+            stirred: BTreeSet::new(),
+            restless: BTreeSet::new(),
             max_frame: open.max_frame_size.0,
             named_idle: idle_time_out,
             // As the real hub: at seven eighths of the peer's time-out.

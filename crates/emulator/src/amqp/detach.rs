@@ -76,8 +76,8 @@ impl Head {
     /// Forgets a link, and gives back what it holds.
     pub(super) fn drop_link(&mut self, hub: &mut HubState, now: Now, place: Place, why: &DisconnectReason) {
         let State::Open(open) = &mut self.state else { return };
+        let Some(link) = open.remove(place) else { return };
         let Some(session) = open.sessions.get_mut(&place.channel) else { return };
-        let Some(link) = session.links.remove(&place.handle) else { return };
         session.pending.retain(|pending| pending.handle != place.handle);
         let theirs: Vec<u32> = session
             .unsettled

@@ -129,7 +129,7 @@ impl Head {
     pub(super) fn notice_claims(&mut self, hub: &mut HubState, now: Now) {
         let State::Open(open) = &self.state else { return };
         let lost: Vec<Place> = open
-            .links()
+            .services()
             .filter(|(_, link)| {
                 let claim = link.sender().and_then(|sender| sender.reader.as_ref()).and_then(|reader| reader.claim);
                 claim.is_some_and(|claim| !hub.holds_claim(claim))

@@ -17,6 +17,8 @@ use crate::policy::Rights;
 pub(super) struct Grants {
     identities: BTreeMap<Identity, Authenticated>,
     policies: BTreeMap<String, PolicyGrant>,
+    /// Before this date nothing expires.
+    next_expiry: Option<SystemTime>,
     /// Whether tokens can be put: not with PLAIN, and not with a client certificate.
     takes_tokens: bool,
 }
@@ -48,8 +50,12 @@ impl Refusal {
 
 impl Grants {
     pub(super) fn new(login: Login, peer: &Peer) -> Self {
-        let mut grants =
-            Self { identities: BTreeMap::new(), policies: BTreeMap::new(), takes_tokens: peer.certificates.is_empty() };
+        let mut grants = Self {
+            identities: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            next_expiry: None,
+            takes_tokens: peer.certificates.is_empty(),
+        };
         match login {
             Login::None | Login::Sasl(_) => {}
             Login::Identity { identity, authenticated } => {
@@ -70,25 +76,35 @@ impl Grants {
 
     /// A new token takes the place of the old one.
     pub(super) fn grant(&mut self, identity: Identity, authenticated: Authenticated) {
+        self.expect(authenticated.expires);
         self.identities.insert(identity, authenticated);
     }
 
     pub(super) fn grant_policy(&mut self, name: String, grant: PolicyGrant) {
+        self.expect(grant.expires);
         self.policies.insert(name, grant);
     }
 
-    /// When the next token is over. The hub's grace is already in.
+    fn expect(&mut self, expires: Option<SystemTime>) {
+        self.next_expiry = self.next_expiry.into_iter().chain(expires).min();
+    }
+
+    /// When the next token may be over. The hub's grace is already in.
     pub(super) fn next_expiry(&self) -> Option<SystemTime> {
-        let identities = self.identities.values().filter_map(|granted| granted.expires);
-        identities.chain(self.policies.values().filter_map(|granted| granted.expires)).min()
+        self.next_expiry
     }
 
     /// Forgets what is over; true if something was.
     fn expire(&mut self, now: Now) -> bool {
+        if self.next_expiry.is_none_or(|date| date > now.wall) {
+            return false;
+        }
         let before = self.identities.len() + self.policies.len();
         let lives = |expires: Option<SystemTime>| expires.is_none_or(|date| date > now.wall);
         self.identities.retain(|_, granted| lives(granted.expires));
         self.policies.retain(|_, granted| lives(granted.expires));
+        let identities = self.identities.values().map(|granted| granted.expires);
+        self.next_expiry = identities.chain(self.policies.values().map(|granted| granted.expires)).flatten().min();
         before != self.identities.len() + self.policies.len()
     }
 

@@ -109,6 +109,46 @@ impl Open {
 
     /// The link of this kind that belongs to the same identity, if it does to one.
     pub(super) fn find(&self, node: &Node) -> Option<(Place, &Link)> {
-        self.links().find(|(_, link)| link.node.kind == node.kind && link.node.identity == node.identity)
+        let place = match &node.identity {
+            Some(identity) => *self.members.get(identity)?.links.get(&node.kind)?,
+            None => self.services().find(|(_, link)| link.node.kind == node.kind)?.0,
+        };
+        self.link(place).map(|link| (place, link))
+    }
+
+    /// The links that belong to no identity.
+    pub(super) fn services(&self) -> impl Iterator<Item = (Place, &Link)> {
+        self.services.iter().filter_map(|place| Some((*place, self.link(*place)?)))
+    }
+
+    /// A new link is there.
+    pub(super) fn insert(&mut self, place: Place, link: Link) {
+        match link.node.identity.as_ref().and_then(|identity| self.members.get_mut(identity)) {
+            Some(member) => drop(member.links.insert(link.node.kind, place)),
+            None => drop(self.services.insert(place)),
+        }
+        if let Some(session) = self.sessions.get_mut(&place.channel) {
+            session.links.insert(place.handle, link);
+        }
+    }
+
+    /// A link is gone.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Link> {
+        let link = self.sessions.get_mut(&place.channel)?.links.remove(&place.handle)?;
+        self.services.remove(&place);
+        self.restless.remove(&place);
+        if let Some(member) = link.node.identity.as_ref().and_then(|identity| self.members.get_mut(identity))
+            && member.links.get(&link.node.kind) == Some(&place)
+        {
+            member.links.remove(&link.node.kind);
+        }
+        Some(link)
+    }
+
+    /// All links of a session may have something to send.
+    pub(super) fn stir_session(&mut self, channel: u16) {
+        let Some(session) = self.sessions.get(&channel) else { return };
+        let senders = session.links.iter().filter(|(_, link)| link.sender().is_some());
+        self.restless.extend(senders.map(|(handle, _)| Place { channel, handle: *handle }));
     }
 }

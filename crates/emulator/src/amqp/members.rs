@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fe2o3_amqp_types::messaging::DeliveryState;
 
-use crate::activity::{Activity, ConnectionId, DisconnectReason};
+use crate::activity::{Activity, AmqpLink, ConnectionId, DisconnectReason};
 use crate::amqp::condition::{self, error};
+use crate::amqp::link::Place;
 use crate::amqp::transfer::Received;
 use crate::amqp::{Head, State};
 use crate::clock::Now;
@@ -20,6 +21,8 @@ use crate::hub::{Carried, HubState, Opening};
 pub(super) struct Member {
     /// What the hub knows it by.
     pub(super) connection: ConnectionId,
+    /// Its links here; of each kind there is one at most.
+    pub(super) links: BTreeMap<AmqpLink, Place>,
     /// Desired patches that a fault holds back for the next one.
     pub(super) later_patches: Vec<Bytes>,
     /// Outcomes of its telemetry that a fault collects, to send them in another order.
@@ -52,7 +55,8 @@ impl Head {
         let carried = Some(Carried { by: self.id, session: Session::default() });
         hub.open(connection, Opening { sender, clean_session: true, will: None, carried }, false, now);
         hub.take_seat(connection, None);
-        let member = Member { connection, later_patches: Vec::new(), reordering: None, trouble: None };
+        let member =
+            Member { connection, links: BTreeMap::new(), later_patches: Vec::new(), reordering: None, trouble: None };
         open.members.insert(identity.clone(), member);
         tracing::debug!(connection = connection.0, carrier = self.id.0, %identity, "joined");
         hub.note(
@@ -72,7 +76,7 @@ impl Head {
     /// The identity's last link is gone.
     pub(super) fn leave_if_alone(&mut self, hub: &mut HubState, now: Now, identity: &Identity, why: &DisconnectReason) {
         let State::Open(open) = &mut self.state else { return };
-        if open.links().any(|(_, link)| link.node.identity.as_ref() == Some(identity)) {
+        if open.members.get(identity).is_some_and(|member| !member.links.is_empty()) {
             return;
         }
         if let Some(member) = open.members.remove(identity) {
@@ -84,15 +88,17 @@ impl Head {
     pub(super) fn notice_ends(&mut self, hub: &mut HubState, now: Now) {
         let State::Open(open) = &mut self.state else { return };
         let gone: BTreeMap<Identity, DisconnectReason> = open
-            .members
+            .stirred
             .iter()
-            .filter_map(|(identity, member)| Some((identity.clone(), hub.why_ended(member.connection)?.clone())))
+            .filter_map(|identity| {
+                let member = open.members.get(identity)?;
+                Some((identity.clone(), hub.why_ended(member.connection)?.clone()))
+            })
             .collect();
         for (identity, why) in gone {
             let State::Open(open) = &mut self.state else { return };
-            if let Some(member) = open.members.remove(&identity) {
-                hub.leave_seat(member.connection, why.clone(), now);
-            }
+            let Some(member) = open.members.remove(&identity) else { continue };
+            hub.leave_seat(member.connection, why.clone(), now);
             if why == DisconnectReason::HubStopped {
                 self.say_close(Some(error(condition::CONNECTION_FORCED, "the hub stops")));
                 return self.close(hub, now, why);
@@ -107,12 +113,7 @@ impl Head {
                 DisconnectReason::DeviceDisabled => (condition::UNAUTHORIZED, "the device was disabled"),
                 _ => (condition::DETACH_FORCED, "the service asked for it"),
             };
-            let places: Vec<_> = open
-                .links()
-                .filter(|(_, link)| link.node.identity.as_ref() == Some(&identity))
-                .map(|(p, _)| p)
-                .collect();
-            for place in places {
+            for place in member.links.into_values() {
                 self.detach(hub, now, place, Some(error(condition, text)), &why);
             }
         }

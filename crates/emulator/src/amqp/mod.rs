@@ -28,7 +28,7 @@ mod transfer;
 mod trouble;
 mod twin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::activity::{Activity, ConnectionId, DisconnectReason};
@@ -43,6 +43,7 @@ use crate::outgoing::Outgoing;
 
 use frame::Decoder;
 use grants::Grants;
+use link::Place;
 use members::Member;
 use sasl::Login;
 use session::Session;
@@ -85,6 +86,12 @@ struct Open {
     sessions: BTreeMap<u16, Session>,
     /// The identities whose links are on this connection.
     members: BTreeMap<Identity, Member>,
+    /// Links that belong to none.
+    services: BTreeSet<Place>,
+    /// Identities for which the hub may have something new.
+    stirred: BTreeSet<Identity>,
+    /// Links on which more may be sent than before.
+    restless: BTreeSet<Place>,
     /// The largest frame that the peer takes.
     max_frame: u32,
     /// The idle time-out that the peer named, for the record.
@@ -151,6 +158,9 @@ impl crate::head::Head for Head {
                 return self.close(hub, now, DisconnectReason::KeepAliveExpired);
             }
             _ => {}
+        }
+        if let State::Open(open) = &mut self.state {
+            open.stirred.append(&mut hub.take_stirred(self.id));
         }
         self.notice_ends(hub, now);
         self.notice_claims(hub, now);
@@ -238,6 +248,7 @@ impl Head {
                 }
                 open.give_back_feedback(hub);
                 hub.forget_listener(self.id);
+                hub.take_stirred(self.id);
             }
             State::Opening { .. } => {}
         }

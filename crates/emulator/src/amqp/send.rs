@@ -1,5 +1,7 @@
 //! Transfers out: what waits for credit and window, in order, cut to the peer's frame size.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::Handle;
 use fe2o3_amqp_types::performatives::{Performative, Transfer};
@@ -99,18 +101,18 @@ impl Head {
     /// Sends what the hub has for this connection and what its links may take.
     pub(super) fn pump(&mut self, hub: &mut HubState, now: Now) {
         self.send_letters(hub, now);
-        let State::Open(open) = &self.state else { return };
-        let senders: Vec<(Place, AmqpLink)> = open
-            .links()
-            .filter(|(_, link)| link.sender().is_some_and(|sender| sender.credit > 0))
-            .map(|(place, link)| (place, link.node.kind))
-            .collect();
-        for (place, kind) in senders {
-            while self.has_room(place) && self.send_next(hub, now, place, kind) {}
-            self.end_drain(now, place);
+        let State::Open(open) = &mut self.state else { return };
+        let stirred = std::mem::take(&mut open.stirred);
+        let mut places = std::mem::take(&mut open.restless);
+        places.extend(stirred.iter().filter_map(|identity| open.members.get(identity)).flat_map(|m| m.links.values()));
+        places.extend(&open.services);
+        for place in &places {
+            let State::Open(open) = &self.state else { return };
+            let Some(kind) = open.link(*place).map(|link| link.node.kind) else { continue };
+            while self.has_room(*place) && self.send_next(hub, now, *place, kind) {}
+            self.end_drain(now, *place);
         }
-        let State::Open(open) = &self.state else { return };
-        let channels: Vec<u16> = open.sessions.keys().copied().collect();
+        let channels: BTreeSet<u16> = places.iter().map(|place| place.channel).collect();
         channels.into_iter().for_each(|channel| self.flush(hub, now, channel));
     }
 

@@ -184,6 +184,8 @@ impl Head {
         // What the peer had not seen when it said this counts against its window (AMQP 2.5.6).
         let unseen = session.next_outgoing_id.wrapping_sub(flow.next_incoming_id.unwrap_or(FIRST_OUTGOING_ID));
         session.outgoing_left = flow.incoming_window.saturating_sub(positive(unseen));
+        open.stir_session(channel);
+        let Some(session) = open.sessions.get_mut(&channel) else { return };
         let Some(Handle(handle)) = flow.handle else {
             if flow.echo {
                 self.say_flow(now, channel, None);
@@ -250,6 +252,8 @@ impl Head {
         let span = last.wrapping_sub(disposition.first);
         let ids: Vec<u32> =
             session.unsettled.keys().copied().filter(|id| id.wrapping_sub(disposition.first) <= span).collect();
+        // There is room for more.
+        open.stir_session(channel);
         for id in ids {
             self.settled_by_peer(hub, now, channel, id, disposition);
         }

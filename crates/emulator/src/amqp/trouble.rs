@@ -75,10 +75,10 @@ impl Head {
     /// The identity's link of this kind; of a kind that belongs to no identity, any.
     pub(super) fn link_of(&self, identity: &Identity, kind: AmqpLink) -> Option<Place> {
         let State::Open(open) = &self.state else { return None };
-        let is_theirs = |owner: Option<&Identity>| !kind.is_of_an_identity() || owner == Some(identity);
-        open.links()
-            .find(|(_, link)| link.node.kind == kind && is_theirs(link.node.identity.as_ref()))
-            .map(|(place, _)| place)
+        match kind.is_of_an_identity() {
+            true => open.members.get(identity)?.links.get(&kind).copied(),
+            false => open.services().find(|(_, link)| link.node.kind == kind).map(|(place, _)| place),
+        }
     }
 
     pub(super) fn reply_later(&mut self, _now: Now, place: Place, due: Duration, payload: Bytes) {

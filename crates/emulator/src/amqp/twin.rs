@@ -24,8 +24,9 @@ impl Head {
     /// Sends what the hub has for the devices on this connection besides messages.
     pub(super) fn send_letters(&mut self, hub: &mut HubState, now: Now) {
         let crate::amqp::State::Open(open) = &self.state else { return };
+        let stirred = open.stirred.iter().filter_map(|identity| Some((identity.clone(), open.members.get(identity)?)));
         let members: Vec<(Identity, ConnectionId)> =
-            open.members.iter().map(|(identity, member)| (identity.clone(), member.connection)).collect();
+            stirred.map(|(identity, member)| (identity, member.connection)).collect();
         for (identity, connection) in members {
             hub.send_waiting_methods(&identity, now);
             while let Some(letter) = hub.take_letter(connection) {

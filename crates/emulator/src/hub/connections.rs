@@ -100,7 +100,7 @@ impl HubState {
         self.seats.ended(connection, &why);
         self.note(&identity, Activity::Disconnected { at: now.wall, connection, why });
         self.release_locks(&identity, connection, now);
-        self.woken.insert(opening.carried.map_or(connection, |carried| carried.by));
+        self.stir(connection, opening.carried.map_or(connection, |carried| carried.by), &identity);
     }
 
     /// The connection whose head serves this one.

@@ -69,6 +69,8 @@ pub(crate) struct HubState {
     last_connection: u64,
     due: Due,
     woken: BTreeSet<ConnectionId>,
+    /// By the connection that carries them, the identities for which there may be something: its head need not look at all of them.
+    stirred: BTreeMap<ConnectionId, BTreeSet<Identity>>,
 }
 
 impl HubState {
@@ -95,6 +97,7 @@ impl HubState {
             last_connection: 0,
             due: Due::default(),
             woken: BTreeSet::new(),
+            stirred: BTreeMap::new(),
         }
     }
 
@@ -259,7 +262,23 @@ impl HubState {
     }
 
     fn wake(&mut self, identity: &Identity) {
-        self.woken.extend(self.connections.of(identity).map(|connection| self.carrier(connection)));
+        if let Some(connection) = self.connections.of(identity) {
+            let carrier = self.carrier(connection);
+            self.stir(connection, carrier, identity);
+        }
+    }
+
+    /// Wakes the head that serves this identity's connection.
+    fn stir(&mut self, connection: ConnectionId, carrier: ConnectionId, identity: &Identity) {
+        self.woken.insert(carrier);
+        if carrier != connection {
+            self.stirred.entry(carrier).or_default().insert(identity.clone());
+        }
+    }
+
+    /// The identities that this connection carries and for which there may be something new.
+    pub(crate) fn take_stirred(&mut self, carrier: ConnectionId) -> BTreeSet<Identity> {
+        self.stirred.remove(&carrier).unwrap_or_default()
     }
 
     /// A number that nothing else has.

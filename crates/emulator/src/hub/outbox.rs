@@ -62,7 +62,9 @@ impl HubState {
         tray.size += letter.size();
         tray.letters.push_back(letter);
         let pending = tray.size;
-        self.woken.insert(self.carrier(connection));
+        if let Some(identity) = self.sender(connection).map(|sender| sender.identity.clone()) {
+            self.stir(connection, self.carrier(connection), &identity);
+        }
         if pending > MAX_PENDING {
             self.end(connection, DisconnectReason::DeviceDoesNotRead { pending }, now);
         }
