@@ -18,15 +18,17 @@ mod support;
 
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use iothub_client::{ConnectionState, DeviceClient, Waits, wait_any};
-use support::figures::{median, resident, verdict};
+use iothub_client::{ConnectionState, DeviceClient, IncomingMessage, Outbox, Waits, wait_any};
+use support::figures::{median, resident, thread_cpu, verdict};
 use support::ours;
-use support::rival::Rival;
-use support::sink::{PUSH_TOPIC, PUSHES, Sink};
+use support::rival::{Rival, wall_nanos};
+use support::sink::Sink;
+use support::sink::mqtt::{self, PUSH_TOPIC, PUSHES};
 
 const ROUNDS: usize = 5;
 const CLIENTS: usize = 1000;
@@ -38,8 +40,8 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--clients") {
         return thousand_clients();
     }
-    let sink = Sink::start();
-    let rival = Rival::build(&sink);
+    let sink = mqtt::start();
+    let rival = Rival::build("rumqttc", &sink);
     let met = [
         allocations(&sink, &rival),
         bytes_on_the_wire(&sink),
@@ -75,11 +77,11 @@ fn idle_calls(sink: &Sink) -> bool {
     const CALLS: u32 = 200_000;
     let mut client = ours::connect(sink, 1);
     let rounds = (0..ROUNDS).map(|_| {
-        let start = Instant::now();
+        let start = thread_cpu();
         for _ in 0..CALLS {
             client.do_work();
         }
-        start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
+        (thread_cpu() - start).as_secs_f64() * 1e6 / f64::from(CALLS)
     });
     let micros = median(rounds.collect());
     println!("idle do_work, connected: {micros:.3} us (one read that finds nothing)");
@@ -92,7 +94,7 @@ fn wake_ups(sink: &Sink, rival: &Rival) -> bool {
     let mut plan: Vec<bool> = [true, false].repeat(ROUNDS);
     fastrand::shuffle(&mut plan);
     for is_ours in plan {
-        let late = if is_ours { ours::wake_ups(sink) } else { rival.run(&["wake-ups", PUSH_TOPIC, &pushes]) };
+        let late = if is_ours { wake_ups_of_ours(sink) } else { rival.run(&["wake-ups", PUSH_TOPIC, &pushes]) };
         rounds.push((is_ours, median(late) / 1e3));
     }
     let of = |ours| median(rounds.iter().filter(|(is_ours, _)| *is_ours == ours).map(|(_, micros)| *micros).collect());
@@ -102,6 +104,25 @@ fn wake_ups(sink: &Sink, rival: &Rival) -> bool {
         of(false)
     );
     verdict("wake-up p50", of(true), 150.0, "us")
+}
+
+/// How late messages from the sink are seen, in nanoseconds.
+fn wake_ups_of_ours(sink: &Sink) -> Vec<f64> {
+    let late = Arc::new(Mutex::new(Vec::new()));
+    let mut client = ours::create(sink, 1);
+    let seen = late.clone();
+    let callback = move |message: IncomingMessage, _: &mut Outbox<_>| {
+        let sent = u64::from_be_bytes(message.payload().as_ref().try_into().expect("a time"));
+        seen.lock().expect("no panic").push(wall_nanos().saturating_sub(sent) as f64);
+        message.complete();
+    };
+    client.set_message_callback(callback).expect("MQTT has messages");
+    while late.lock().expect("no panic").len() < PUSHES {
+        client.do_work();
+        client.wait(ours::FOREVER);
+    }
+    let late = late.lock().expect("no panic");
+    late.clone()
 }
 
 /// Memory of 1,000 idle clients, each kind in a process of its own, and the heap of one.

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use support::figures::{median, thread_cpu, verdict};
 use support::ours;
 use support::rival::Rival;
-use support::sink::Sink;
+use support::sink::{Sink, mqtt};
 
 const ROUNDS: usize = 5;
 
@@ -55,8 +55,8 @@ struct Round {
 }
 
 fn main() -> ExitCode {
-    let sink = Sink::start();
-    let rival = Rival::build(&sink);
+    let sink = mqtt::start();
+    let rival = Rival::build("rumqttc", &sink);
     let payload = Bytes::from(vec![b'x'; 256]);
     let mut plan: Vec<(Driver, u64, u64)> = Vec::new();
     for (window, count) in [(1, 5_000), (100, 200_000), (1000, 200_000)] {

@@ -1,25 +1,39 @@
-//! Our client, over TLS, with a WebSocket and without.
+//! Our client, over TLS.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use iothub_client::{ConnectionState, DeviceClient, Mqtt, MqttWs, Provider};
+#[cfg(feature = "amqp")]
+use iothub_client::Amqp;
+use iothub_client::{ConnectionState, DeviceClient, Provider};
+#[cfg(feature = "mqtt-ws")]
+use iothub_client::{Mqtt, MqttWs};
 
-use super::rival::wall_nanos;
-use super::sink::{PUSHES, Sink};
+use super::sink::Sink;
 
-const FOREVER: Duration = Duration::from_secs(3600);
+pub(crate) const FOREVER: Duration = Duration::from_secs(3600);
 
+#[cfg(feature = "mqtt-ws")]
 pub(crate) fn connect(sink: &Sink, window: usize) -> DeviceClient {
     ready(create(sink, window))
 }
 
+#[cfg(feature = "mqtt-ws")]
 pub(crate) fn connect_over_web_socket(sink: &Sink, window: usize) -> DeviceClient {
-    ready(create_over(sink, &MqttWs::new().max_in_flight(window)))
+    ready(create_over(sink, "bench", &MqttWs::new().max_in_flight(window)))
 }
 
-fn ready(mut client: DeviceClient) -> DeviceClient {
+#[cfg(feature = "mqtt-ws")]
+pub(crate) fn create(sink: &Sink, window: usize) -> DeviceClient {
+    create_over(sink, "bench", &Mqtt::new().max_in_flight(window))
+}
+
+#[cfg(feature = "amqp")]
+pub(crate) fn connect_over_amqp(sink: &Sink, window: usize, batching: bool) -> DeviceClient {
+    ready(create_over(sink, "bench", &Amqp::new().max_in_flight(window).batching(batching)))
+}
+
+pub(crate) fn ready(mut client: DeviceClient) -> DeviceClient {
     while client.connection_state() != ConnectionState::Ready {
         client.do_work();
         client.wait(Duration::from_millis(100));
@@ -27,14 +41,14 @@ fn ready(mut client: DeviceClient) -> DeviceClient {
     client
 }
 
-pub(crate) fn create(sink: &Sink, window: usize) -> DeviceClient {
-    create_over(sink, &Mqtt::new().max_in_flight(window))
+fn create_over(sink: &Sink, device: &str, provider: &dyn Provider) -> DeviceClient {
+    let text = connection_string(sink, device);
+    DeviceClient::builder(&text).trusted_certs(sink.ca_pem.clone()).build(provider).expect("a client")
 }
 
-fn create_over(sink: &Sink, provider: &dyn Provider) -> DeviceClient {
+pub(crate) fn connection_string(sink: &Sink, device: &str) -> String {
     let port = sink.address.port();
-    let text = format!("HostName=localhost;GatewayHostName=localhost:{port};DeviceId=bench;SharedAccessKey=YmVuY2g=");
-    DeviceClient::builder(&text).trusted_certs(sink.ca_pem.clone()).build(provider).expect("a client")
+    format!("HostName=localhost;GatewayHostName=localhost:{port};DeviceId={device};SharedAccessKey=YmVuY2g=")
 }
 
 /// Sends so many messages, with up to two windows in the client's hands, until all are confirmed.
@@ -50,23 +64,4 @@ pub(crate) fn send(client: &mut DeviceClient, payload: &Bytes, count: u64, windo
         }
         client.wait(FOREVER);
     }
-}
-
-/// How late messages from the sink are seen, in nanoseconds.
-pub(crate) fn wake_ups(sink: &Sink) -> Vec<f64> {
-    let late = Arc::new(Mutex::new(Vec::new()));
-    let mut client = create(sink, 1);
-    let seen = late.clone();
-    let callback = move |message: iothub_client::IncomingMessage, _: &mut iothub_client::Outbox<_>| {
-        let sent = u64::from_be_bytes(message.payload().as_ref().try_into().expect("a time"));
-        seen.lock().expect("no panic").push(wall_nanos().saturating_sub(sent) as f64);
-        message.complete();
-    };
-    client.set_message_callback(callback).expect("MQTT has messages");
-    while late.lock().expect("no panic").len() < PUSHES {
-        client.do_work();
-        client.wait(FOREVER);
-    }
-    let late = late.lock().expect("no panic");
-    late.clone()
 }

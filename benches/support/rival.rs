@@ -1,4 +1,4 @@
-//! The rival, a program of its own in `benches/rival`: rumqttc's TLS features would bring a second TLS stack into our tree.
+//! The rivals, programs of their own in `benches/rival`: rumqttc's TLS features would bring a second TLS stack into our tree.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,13 +13,13 @@ pub(crate) struct Rival {
 }
 
 impl Rival {
-    /// Builds it, which takes a minute the first time.
-    pub(crate) fn build(sink: &Sink) -> Self {
+    /// Builds the one of this name, which takes a minute the first time.
+    pub(crate) fn build(name: &str, sink: &Sink) -> Self {
         let home = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/rival");
         let target = home.join("target");
         eprintln!("building the rival ...");
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+            .args(["build", "--quiet", "--release", "--locked", "--bin", name, "--manifest-path"])
             .arg(home.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target)
@@ -28,7 +28,7 @@ impl Rival {
         assert!(status.success(), "the rival does not build");
         let ca_file = target.join(format!("ca-{}.pem", std::process::id()));
         std::fs::write(&ca_file, &sink.ca_pem).expect("a file for the CA");
-        Self { program: target.join("release/rival"), port: sink.address.port().to_string(), ca_file }
+        Self { program: target.join("release").join(name), port: sink.address.port().to_string(), ca_file }
     }
 
     /// Runs it and returns the figures that it printed.

@@ -1,16 +1,15 @@
 //! rumqttc with its stock event loop on a current-thread runtime, over TLS: what the benchmarks compare our client with.
 //!
-//! `rival PORT CA_FILE telemetry WINDOW COUNT`, `... allocations`, `... wake-ups TOPIC COUNT`, `... clients COUNT`; prints
+//! `rumqttc PORT CA_FILE telemetry WINDOW COUNT`, `... allocations`, `... wake-ups TOPIC COUNT`, `... clients COUNT`; prints
 //! figures separated by blanks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
-use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use rival::{resident, runtime, thread_cpu, tls};
+use rumqttc::tokio_rustls::rustls::ClientConfig;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
-use tokio::runtime::Runtime;
 
 const TOPIC: &str = "devices/bench/messages/events/";
 
@@ -32,17 +31,6 @@ struct Broker {
     tls: Arc<ClientConfig>,
 }
 
-fn tls(ca_file: &str) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca_file).expect("a certificate")).expect("a root");
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
 fn options(broker: &Broker, window: usize) -> MqttOptions {
     let mut options = MqttOptions::new("bench", "localhost", broker.port);
     options.set_inflight(window as u16).set_keep_alive(Duration::from_secs(240)).set_max_packet_size(1 << 20, 1 << 20);
@@ -54,10 +42,6 @@ async fn connect(broker: &Broker, window: usize) -> (AsyncClient, EventLoop) {
     let (client, mut events) = AsyncClient::new(options(broker, window), 2 * window);
     while !matches!(events.poll().await.expect("a connection"), Event::Incoming(Packet::ConnAck(_))) {}
     (client, events)
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Sends so many messages until all are confirmed.
@@ -128,15 +112,4 @@ fn clients(broker: &Broker, count: usize) {
         }
         println!("{}", (resident() - before) as f64 / count as f64);
     });
-}
-
-fn thread_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux tells a process's memory");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
-    line.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).expect("a number of KiB") * 1024
 }

@@ -1,23 +1,16 @@
-//! A broker that only answers: CONNACK, SUBACK, PINGRESP, and a PUBACK for each publish, many in one write. On its own
-//! thread, over TLS, in a WebSocket for whom asks for one. It costs as little as it can, so that the clients are what is
-//! measured.
+//! An MQTT broker that only answers: CONNACK, SUBACK, PINGRESP, and a PUBACK for each publish, many in one write; in a
+//! WebSocket for whom asks for one.
 //!
 //! With and without a WebSocket it keeps the same rhythm, which is a good part of a client's cost: what has come of a frame is
 //! answered before its rest is there, as by any server that reads a WebSocket as a stream, and a frame of answers leaves in
 //! one write with its header. A header in a TLS record of its own would wake the client for nothing.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
-use super::rival::wall_nanos;
+use super::Sink;
+use crate::support::rival::wall_nanos;
 
 /// How many messages a subscriber gets, and how far apart.
 pub(crate) const PUSHES: usize = 400;
@@ -26,55 +19,9 @@ const PUSH_PAUSE: Duration = Duration::from_millis(3);
 /// Where the pushed messages go.
 pub(crate) const PUSH_TOPIC: &str = "devices/bench/messages/devicebound/";
 
-pub(crate) struct Sink {
-    pub(crate) address: SocketAddr,
-    pub(crate) ca_pem: String,
-    /// Bytes that came in, as they were on the wire.
-    pub(crate) bytes_in: Arc<AtomicU64>,
-}
-
-impl Sink {
-    /// Starts on a free port; it lives as long as the process.
-    pub(crate) fn start() -> Self {
-        let (acceptor, ca_pem) = tls();
-        let bytes_in = Arc::new(AtomicU64::new(0));
-        let (tell, told) = std::sync::mpsc::channel();
-        let counter = bytes_in.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-                tell.send(listener.local_addr().expect("an address")).expect("the benchmark waits");
-                while let Ok((tcp, _)) = listener.accept().await {
-                    let _ = tcp.set_nodelay(true);
-                    let (acceptor, tcp) = (acceptor.clone(), Counted { tcp, bytes_in: counter.clone() });
-                    tokio::spawn(async move {
-                        if let Ok(stream) = acceptor.accept(tcp).await {
-                            let _ = serve(stream).await;
-                        }
-                    });
-                }
-            });
-        });
-        Self { address: told.recv().expect("the sink starts"), ca_pem, bytes_in }
-    }
-}
-
-fn tls() -> (TlsAcceptor, String) {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-    let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .expect("a certificate with its key");
-    (TlsAcceptor::from(Arc::new(config)), issuer.pem())
+/// Starts one.
+pub(crate) fn start() -> Sink {
+    Sink::listen(serve)
 }
 
 /// Serves one connection to its end.
@@ -245,48 +192,5 @@ async fn push(stream: &mut (impl AsyncWrite + Unpin)) {
         if stream.write_all(&packet).await.is_err() || stream.flush().await.is_err() {
             return;
         }
-    }
-}
-
-/// A socket that counts what comes in.
-struct Counted {
-    tcp: TcpStream,
-    bytes_in: Arc<AtomicU64>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = std::pin::Pin::new(&mut self.tcp).poll_read(context, buffer);
-        self.bytes_in.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.tcp).poll_write(context, bytes)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.tcp).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.tcp).poll_shutdown(context)
     }
 }
