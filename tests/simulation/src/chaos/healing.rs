@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iothub_core::{ConnectionState, Feature, SendStatus};
+use iothub_core::{ConnectionState, ConnectionStatusReason, Feature, SendStatus, StatusChange};
 use iothub_emulator::LockExpiry;
 use serde_json::json;
 
@@ -10,6 +10,9 @@ use super::DEVICE;
 use super::application::{Application, Plan};
 use super::ledger::Outcome;
 use crate::network::Path;
+
+/// How long closing in order may take: a link without credit or a lost path is noticed after a minute.
+const CLOSING: Duration = Duration::from_secs(200);
 
 impl Application {
     /// Remembers what the hub's desired properties are now.
@@ -49,13 +52,6 @@ impl Application {
         self.plan(time, Plan::SetPath(Path::default()));
     }
 
-    fn end_connection(&mut self) {
-        self.sim.note("hub: ends the connection");
-        if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
-            self.ledger.violate(error.to_string());
-        }
-    }
-
     /// Takes everything back that is wrong, and handles from now on what comes at once.
     pub(super) fn heal(&mut self, lock_expiry: LockExpiry) {
         self.sim.note("everything heals");
@@ -69,7 +65,10 @@ impl Application {
         self.enable_device(true);
         if lock_expiry == LockExpiry::Hold {
             // Such a hub delivers what was abandoned after a reconnect, and at no other time.
-            self.end_connection();
+            self.sim.note("hub: ends the connection");
+            if let Err(error) = self.sim.hub().disconnect_device(DEVICE) {
+                self.ledger.violate(error.to_string());
+            }
         }
         self.set_hub_clock(0);
         self.ledger.reconnects.push(self.now());
@@ -112,13 +111,6 @@ impl Application {
 
     /// Closes the client with work in its hands, at once or in order, and looks what became of it.
     pub(super) fn end(&mut self, in_order: bool) {
-        if self.ledger.telemetry_is_stuck {
-            // A link that got no credit never gets any, and close does not wait for as long as the client would.
-            self.end_connection();
-            self.run_until(Duration::from_secs(60), |application| {
-                application.client.connection_state() == ConnectionState::Ready
-            });
-        }
         let first = self.ledger.telemetry.len();
         let stored = self.sim.hub().telemetry_count(DEVICE);
         for way in [1, 2, 1, 2] {
@@ -127,12 +119,16 @@ impl Application {
         self.report(serde_json::Map::new(), true);
         self.get_twin(false);
         self.say(format!("closes the client, in order: {in_order}"));
-        self.client.close(if in_order { Duration::from_secs(60) } else { Duration::ZERO });
+        let changes = self.ledger.statuses.len();
+        self.client.close(if in_order { CLOSING } else { Duration::ZERO });
         self.listen();
+        let is_expired = |change: &StatusChange| change.reason == ConnectionStatusReason::ExpiredSasToken;
+        let has_expired = self.ledger.statuses[changes..].iter().any(|(_, change)| is_expired(change));
         for (n, sent) in self.ledger.telemetry.iter().enumerate().skip(first) {
             let is_right = match &sent.outcomes[..] {
                 [(_, Outcome::Delivered)] => true,
-                [(_, Outcome::Destroyed { .. })] => !in_order,
+                // Nobody gives the client another token while it closes.
+                [(_, Outcome::Destroyed { .. })] => !in_order || has_expired,
                 // The hub's trouble may last longer than the run.
                 [(_, Outcome::Rejected(_))] => self.ledger.telemetry_is_refused,
                 _ => false,

@@ -117,8 +117,6 @@ pub(super) struct Ledger {
     pub(super) methods_went: Vec<At>,
     /// The hub may have a link for answers to methods on which the client cannot send.
     pub(super) answers_are_stuck: bool,
-    /// The hub may have a link for telemetry on which the client cannot send.
-    pub(super) telemetry_is_stuck: bool,
     /// The hub may have refused telemetry for no fault of the client's.
     pub(super) telemetry_is_refused: bool,
     /// The hub may have taken a cloud-to-device message for completed when it sent it.
@@ -151,7 +149,6 @@ impl Ledger {
             clock_jumped: false,
             methods_went: Vec::new(),
             answers_are_stuck: false,
-            telemetry_is_stuck: false,
             telemetry_is_refused: false,
             hub_settles: false,
             refused: 0,

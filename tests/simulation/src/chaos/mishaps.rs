@@ -259,7 +259,6 @@ impl Mishaps {
             Sort::WithholdCredit => {
                 let link = one_of(random, &SENDING_LINKS);
                 application.ledger.answers_are_stuck |= link == AmqpLink::MethodResponses;
-                application.ledger.telemetry_is_stuck |= link == AmqpLink::Telemetry;
                 inject(application, Fault::AmqpWithholdCredit { link });
             }
             Sort::WrongSettleMode => {

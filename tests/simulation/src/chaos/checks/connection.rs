@@ -12,8 +12,8 @@ use crate::over::Over;
 /// How long the end of a connection may be on its way to the client.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// How long the client waits over AMQP for the answer to a token: its connect time-out.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long the client waits over AMQP for the answer to a token: its connect time-out, and tokens end at whole seconds.
+const ANSWER: Duration = Duration::from_secs(11);
 
 /// How long a silent path may stay unnoticed over AMQP, while the hub goes on speaking: until its idle time-out.
 const SILENCE: Duration = Duration::from_secs(400);

@@ -66,6 +66,22 @@ fn was_lost(came: &Came, call: &Call, ledger: &Ledger, over: Over) -> bool {
     let is_replaced = before.is_some_and(|(_, change)| change.state == ConnectionState::Renewing);
     let connection_ended = is_replaced || later.any(|(_, change)| change.state != ConnectionState::Ready);
     let is_silent = ledger.silence.iter().any(|since| (*since..=*since + silence).contains(&answered));
-    let links_went = ledger.methods_went.iter().any(|at| (came.at..=until).contains(at));
+    let links_went = ledger.methods_went.iter().any(|at| (takes_effect_from(came, ledger)..=until).contains(at));
     until >= call.started + call.timeout || connection_ended || is_silent || links_went || ledger.answers_are_stuck
+}
+
+/// Since when a subscription that ended may take the links of this call with it: one that ended while the client was connecting does so
+/// only when it is ready.
+fn takes_effect_from(came: &Came, ledger: &Ledger) -> Duration {
+    let is_connecting =
+        |state: ConnectionState| matches!(state, ConnectionState::Connecting | ConnectionState::Connected);
+    let before = &ledger.statuses[..came.after];
+    if before.last().is_some_and(|(_, change)| is_connecting(change.state)) {
+        return before
+            .iter()
+            .rev()
+            .find(|(_, change)| !is_connecting(change.state))
+            .map_or(Duration::ZERO, |(at, _)| *at);
+    }
+    came.at
 }
