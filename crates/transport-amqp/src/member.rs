@@ -228,14 +228,13 @@ impl Member {
     /// Keeps an event for it.
     fn tell(&mut self, event: TransportEvent) {
         self.events.push_back(event);
-        self.waker.wake_by_ref();
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<TransportEvent> {
         self.events.pop_front()
     }
 
-    pub(crate) fn has_events(&self) -> bool {
-        !self.events.is_empty()
+    pub(crate) fn events_waiting(&self) -> usize {
+        self.events.len()
     }
 }

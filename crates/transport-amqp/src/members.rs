@@ -13,6 +13,8 @@ use crate::member::{Member, State};
 pub(crate) struct Members {
     by_slot: BTreeMap<Slot, Member>,
     next: u32,
+    /// There was more than one at some time: whose work produces an event need not be whom it is for.
+    is_shared: bool,
     /// What their tokens are for: one member for each.
     audiences: HashSet<String>,
     waiting: BTreeSet<Slot>,
@@ -58,6 +60,7 @@ impl Members {
         let slot = Slot(self.next);
         self.next = self.next.wrapping_add(1);
         self.audiences.insert(member.names.audience());
+        self.is_shared |= !self.by_slot.is_empty();
         self.by_slot.insert(slot, member);
         slot
     }
@@ -82,8 +85,12 @@ impl Members {
     /// The only way to change one, so that the lists stay right.
     pub(crate) fn change<T>(&mut self, slot: Slot, change: impl FnOnce(&mut Member) -> T) -> Option<T> {
         let member = self.by_slot.get_mut(&slot)?;
-        let before = Standing::of(member);
+        let (before, told) = (Standing::of(member), member.events_waiting());
         let result = change(member);
+        // Whoever is alone drives the transport itself, and looks for its events when it has.
+        if self.is_shared && member.events_waiting() > told {
+            member.waker.wake_by_ref();
+        }
         let after = Standing::of(member);
         if before != after {
             self.list(slot, before, after);
@@ -156,5 +163,51 @@ impl Members {
 
     pub(crate) fn poll_event(&mut self, slot: Slot) -> Option<TransportEvent> {
         self.by_slot.get_mut(&slot)?.poll_event()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use iothub_core::{Identity, Registration};
+
+    use super::*;
+    use crate::names::Names;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn insert(members: &mut Members, id: &str) -> (Slot, Arc<Count>) {
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let registration = Registration::new(Identity::device("hub.example", id), "test", waker.clone());
+        (members.insert(Member::new(Names::new(&registration), waker)), count)
+    }
+
+    #[test]
+    fn a_member_is_woken_for_its_events_unless_it_is_alone_and_drives_the_transport_itself() {
+        let mut members = Members::default();
+        let (one, wakes_of_one) = insert(&mut members, "one");
+        let tell = |members: &mut Members| {
+            members.change(one, |member| member.ends(TransportEvent::Disconnected));
+            wakes_of_one.0.load(Ordering::SeqCst)
+        };
+        assert_eq!(tell(&mut members), 0);
+        let (other, wakes_of_other) = insert(&mut members, "other");
+        assert_eq!(tell(&mut members), 1);
+        members.change(one, |member| member.subscribe(&[]));
+        assert_eq!(tell(&mut members), 2, "for events only");
+        assert_eq!(wakes_of_other.0.load(Ordering::SeqCst), 0);
+        members.remove(other);
+        assert_eq!(tell(&mut members), 3, "what the other did last may have been for this one");
     }
 }

@@ -229,7 +229,8 @@ impl Transport for AmqpTransport {
 
     fn next_deadline(&self) -> Option<Instant> {
         // Of several clients, each is woken for its own events.
-        let has_events = self.members.len() == 1 && self.members.first().is_some_and(Member::has_events);
+        let has_events =
+            self.members.len() == 1 && self.members.first().is_some_and(|member| member.events_waiting() > 0);
         if self.is_due || has_events {
             return self.now.map(|now| now.mono);
         }
