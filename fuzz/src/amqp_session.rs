@@ -14,26 +14,20 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
-use iothub_core::{
-    Delivery, Disposition, Feature, Identity, Message, Now, Op, OpId, Registration, Slot, Submit, Transport,
-    TransportEvent,
-};
+use iothub_core::{Identity, Message, Op, Registration, Submit, Transport, TransportEvent};
 use iothub_emulator::{
-    AmqpLink, AmqpOutcome, C2dMessage, CbsFault, Config, DeviceAuth, Fault, MethodCall, OfflineConnection, OfflineHub,
-    PendingMethod, SecretKey, TwinPatchFault, TwinReplyFault,
+    AmqpLink, AmqpOutcome, C2dMessage, CbsFault, Config, Fault, MethodCall, OfflineConnection, OfflineHub,
+    PendingMethod, TwinPatchFault, TwinReplyFault,
 };
 use iothub_net::memory::{self, PeerEnd};
 use iothub_transport_amqp::{AmqpTransport, SessionOptions};
 
 use super::amqp_wire::frame::{self, Link, Message as Sections};
 use super::amqp_wire::value::{V, composite, text};
+use super::engine::{Engine, Life};
 use super::script::Script;
-use super::world::{self, DEVICE, FEATURES, HUB, KEY};
+use super::world::{self, DEVICE, HUB};
 
-/// Slices without a pause that one piece of input may take.
-const MAX_SLICES: usize = 400;
-/// More than a slice may bring.
-const MAX_EVENTS: usize = 4096;
 /// Messages that may await their outcome.
 const WINDOW: usize = 6;
 /// How many deliveries a disposition of the script settles. The client's AMQP library looks at each of a range by itself, so that one of four billion takes
@@ -41,14 +35,6 @@ const WINDOW: usize = 6;
 const MAX_RANGE: u32 = 1_000;
 /// What a client may send in one run: the script submits no more than a few messages of a quarter of a megabyte each.
 const MAX_SENT: usize = 64 << 20;
-
-/// What the script takes the connection for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Idle,
-    Connecting,
-    Connected,
-}
 
 /// What has become of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,17 +66,11 @@ struct Line {
 }
 
 struct Session {
-    transport: AmqpTransport,
-    slot: Slot,
+    engine: Engine<AmqpTransport>,
     network: memory::Script,
     hub: OfflineHub,
-    token: String,
-    now: Now,
-    life: Life,
     line: Option<Line>,
     ops: BTreeMap<u64, State>,
-    deliveries: Vec<Delivery>,
-    calls: Vec<Delivery>,
     pending: Vec<PendingMethod>,
 }
 
@@ -106,42 +86,25 @@ pub fn run(input: &[u8]) {
 
 impl Session {
     fn new() -> Self {
-        let now = world::start();
-        let hub = OfflineHub::new(Config::new().with_host_name(HUB).with_log_limit(10_000), now.wall).unwrap();
-        let keys = DeviceAuth::SymmetricKey { primary: SecretKey::from(KEY), secondary: SecretKey::from(KEY) };
-        let device = hub.create_device_with(DEVICE, keys).unwrap();
-        let token = device.sas_token(Duration::from_secs(86_400));
+        let (hub, device) = world::hub(Config::new().with_log_limit(10_000), world::start());
         let (connect, network) = memory::network(HUB, 5671);
         let mut options = SessionOptions::default();
         options.max_in_flight = WINDOW;
         let mut transport = AmqpTransport::new("amqp", Box::new(connect), options).unwrap();
         let registration = Registration::new(Identity::device(HUB, DEVICE), "fuzz", Waker::noop().clone());
         let slot = transport.register(registration).unwrap();
-        transport.subscribe(slot, &FEATURES);
-        Self {
-            transport,
-            slot,
-            network,
-            hub,
-            token,
-            now,
-            life: Life::Idle,
-            line: None,
-            ops: BTreeMap::new(),
-            deliveries: Vec::new(),
-            calls: Vec::new(),
-            pending: Vec::new(),
-        }
+        let engine = Engine::new(transport, slot, device.sas_token(Duration::from_secs(86_400)));
+        Self { engine, network, hub, line: None, ops: BTreeMap::new(), pending: Vec::new() }
     }
 
     fn step(&mut self, step: char, script: &mut Script<'_>) {
         match step {
             // The engine.
             'c' => self.connect(),
-            'd' => self.transport.disconnect(self.slot, self.now),
+            'd' => self.engine.disconnect(),
             'w' => self.work(),
             't' => self.pass(Duration::from_millis(1 << (script.number() % 20))),
-            'u' => self.subscribe(script.number()),
+            'u' => self.engine.subscribe(script.number()),
             's' => {
                 let number = script.number();
                 let message = Message::new(vec![0; number * number * 4]).with_property("p", "v 1").unwrap();
@@ -152,8 +115,16 @@ impl Session {
                 let patch = format!(r#"{{"a":"{}"}}"#, "x".repeat(script.number() * 8));
                 self.submit(Op::TwinReport(patch.as_bytes()));
             }
-            'x' => self.settle(script.number()),
-            'm' => self.respond(script.number()),
+            'x' => {
+                if let Some((delivery, disposition)) = self.engine.settlement(script.number()) {
+                    self.submit(Op::Settle { delivery, disposition });
+                }
+            }
+            'm' => {
+                if let Some((delivery, status)) = self.engine.response(script.number()) {
+                    self.submit(Op::MethodResponse { delivery, status, body: b"{}" });
+                }
+            }
             'f' => self.forget(script.number()),
             // The hub's service side, and what goes wrong there.
             'v' => drop(self.hub.send_c2d(DEVICE, C2dMessage::new(script.bytes().to_vec()))),
@@ -212,14 +183,13 @@ impl Session {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
+        self.engine.pass(time);
         self.hub.advance_clock(time);
     }
 
     /// As the engine, which connects only when nothing is under way.
     fn connect(&mut self) {
-        if self.life == Life::Idle {
-            self.life = Life::Connecting;
+        if self.engine.life() == Life::Idle {
             if self.network.remaining() == 0 {
                 let peer = self.network.accept();
                 self.line = Some(Line {
@@ -231,39 +201,14 @@ impl Session {
                     sent: 0,
                 });
             }
-            self.transport.connect(self.slot, Some(&self.token), self.now);
+            self.engine.connect();
         }
-    }
-
-    fn subscribe(&mut self, number: usize) {
-        let wanted = FEATURES.iter().enumerate().filter(|(bit, _)| number >> bit & 1 == 1);
-        let wanted: Vec<Feature> = wanted.map(|(_, feature)| *feature).collect();
-        self.transport.subscribe(self.slot, &wanted);
     }
 
     fn submit(&mut self, op: Op<'_>) {
         let id = self.ops.len() as u64 + 1;
-        let submitted = self.transport.submit(self.slot, OpId(id), op, self.now);
-        let taken = submitted == Submit::Taken;
-        assert!(!taken || self.life == Life::Connected, "taken while {:?}", self.life);
-        self.ops.insert(id, if taken { State::Submitted } else { State::Over });
-    }
-
-    fn settle(&mut self, number: usize) {
-        let disposition = [Disposition::Accept, Disposition::Abandon, Disposition::Accept, Disposition::Reject];
-        let at = number / 4 % self.deliveries.len().max(1);
-        if at < self.deliveries.len() {
-            let delivery = self.deliveries.remove(at);
-            self.submit(Op::Settle { delivery, disposition: disposition[number % 4] });
-        }
-    }
-
-    fn respond(&mut self, number: usize) {
-        let at = number % self.calls.len().max(1);
-        if at < self.calls.len() {
-            let delivery = self.calls.remove(at);
-            self.submit(Op::MethodResponse { delivery, status: number as i32 - 100, body: b"{}" });
-        }
+        let is_taken = self.engine.submit(id, op) == Submit::Taken;
+        self.ops.insert(id, if is_taken { State::Submitted } else { State::Over });
     }
 
     fn forget(&mut self, number: usize) {
@@ -271,69 +216,41 @@ impl Session {
         let ids: Vec<u64> = open.map(|(id, _)| *id).collect();
         if let Some(id) = ids.get(number % ids.len().max(1)) {
             self.ops.insert(*id, State::Forgotten);
-            self.transport.forget(self.slot, OpId(*id));
+            self.engine.forget(*id);
         }
     }
 
     /// Slices until there is nothing to do now on either side.
     fn work(&mut self) {
         for slice in 0.. {
-            assert!(slice < MAX_SLICES, "after {slice} slices there is still something to do, at the same time");
-            self.transport.do_work(self.now);
+            self.engine.do_work(slice);
             self.take_events();
             let moved = self.line.as_mut().is_some_and(Line::exchange);
-            let has_to_wait = self.transport.next_deadline().is_none_or(|due| due > self.now.mono);
-            if has_to_wait && !moved {
+            if self.engine.has_to_wait() && !moved {
                 break;
             }
         }
-        if self.life != Life::Idle {
-            let due = self.transport.next_deadline();
-            assert!(due.is_some(), "a session that is {:?} has to wait for something", self.life);
+        if self.engine.life() != Life::Idle {
+            self.engine.pause();
         }
     }
 
     fn take_events(&mut self) {
-        let mut count = 0;
-        while let Some(event) = self.transport.poll_event(self.slot) {
-            count += 1;
-            assert!(count <= MAX_EVENTS, "too many events of one slice");
-            self.happened(event);
-        }
-    }
-
-    fn happened(&mut self, event: TransportEvent) {
-        let is_answer = matches!(event, TransportEvent::Disconnected);
-        let is_end = matches!(event, TransportEvent::Down(_)) || is_answer;
-        match self.life {
-            Life::Idle => assert!(is_answer, "{event:?} without a connection"),
-            Life::Connecting => {
-                let is_start = matches!(event, TransportEvent::Connected { .. });
-                assert!(is_start || is_end, "{event:?} before the hub has said yes");
+        for event in self.engine.take_events() {
+            match event {
+                TransportEvent::Down(_) | TransportEvent::Disconnected => self.ended(),
+                TransportEvent::Done { id, result } => {
+                    let state = self.ops.get_mut(&id.0);
+                    let state = state.unwrap_or_else(|| panic!("an outcome of {id:?}, which nobody submitted"));
+                    assert_eq!(*state, State::Submitted, "an outcome of {id:?}: {result:?}");
+                    *state = State::Over;
+                }
+                _ => {}
             }
-            Life::Connected => assert!(!matches!(event, TransportEvent::Connected { .. }), "connected twice"),
-        }
-        match event {
-            TransportEvent::Connected { .. } => self.life = Life::Connected,
-            TransportEvent::Down(error) => {
-                assert!(!error.to_string().contains(&self.token), "the token shows in {error}");
-                self.ended();
-            }
-            TransportEvent::Disconnected => self.ended(),
-            TransportEvent::Done { id, result } => {
-                let state =
-                    self.ops.get_mut(&id.0).unwrap_or_else(|| panic!("an outcome of {id:?}, which nobody submitted"));
-                assert_eq!(*state, State::Submitted, "an outcome of {id:?}: {result:?}");
-                *state = State::Over;
-            }
-            TransportEvent::Message { delivery, .. } => self.deliveries.push(delivery),
-            TransportEvent::Method { delivery, .. } => self.calls.push(delivery),
-            _ => {}
         }
     }
 
     fn ended(&mut self) {
-        self.life = Life::Idle;
         for state in self.ops.values_mut().filter(|state| **state == State::Submitted) {
             *state = State::Lost;
         }
@@ -348,13 +265,12 @@ impl Session {
         });
         for _ in 0..200 {
             self.work();
-            if self.life == Life::Idle {
+            if self.engine.life() == Life::Idle {
                 return;
             }
-            let due = self.transport.next_deadline().expect("checked by `work`");
-            self.pass(due.saturating_duration_since(self.now.mono));
+            self.pass(self.engine.pause());
         }
-        panic!("the hub is silent, and the client waits on: {:?}", self.life);
+        panic!("the hub is silent, and the client waits on: {:?}", self.engine.life());
     }
 }
 

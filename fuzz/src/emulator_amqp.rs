@@ -10,17 +10,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iothub_emulator::{
-    C2dMessage, Config, DeviceAuth, MethodCall, OfflineConnection, OfflineHub, PendingMethod, SecretKey,
-};
+use iothub_emulator::{Config, OfflineConnection};
 
 use super::amqp_wire::frame::{self, Frame, Link, Message};
 use super::amqp_wire::value::{V, composite, described, sym, text};
+use super::hub::{self, Hub};
 use super::script::Script;
 use super::world::{self, DEVICE, HUB, KEY};
 
-/// Time-outs in a row that end nothing: heartbeats are the most frequent, 7/8 of 5 s at least within 240 s.
-const MAX_TIMEOUTS: usize = 2000;
 /// What may be stored: more than any script says.
 const MAX_STORED: usize = 10_000;
 
@@ -38,10 +35,8 @@ const ADDRESSES: [&str; 10] = [
 ];
 
 struct Run {
-    hub: OfflineHub,
+    hub: Hub<Peer>,
     token: String,
-    peers: Vec<Peer>,
-    calls: Vec<PendingMethod>,
 }
 
 struct Peer {
@@ -64,25 +59,23 @@ pub fn run(input: &[u8]) {
     while let Some(step) = script.step() {
         run.step(step, &mut script);
     }
-    run.falls_silent();
+    run.hub.falls_silent(MAX_STORED);
 }
 
 impl Run {
     fn new() -> Self {
-        let config = Config::new().with_host_name(HUB).with_policy_key("iothubowner", KEY).with_log_limit(10_000);
-        let hub = OfflineHub::new(config, world::start().wall).unwrap();
-        let keys = DeviceAuth::SymmetricKey { primary: SecretKey::from(KEY), secondary: SecretKey::from(KEY) };
-        hub.create_device_with(DEVICE, keys).unwrap();
+        let config = Config::new().with_policy_key("iothubowner", KEY).with_log_limit(10_000);
+        let (hub, _) = world::hub(config, world::start());
         let token = hub.policy_token("iothubowner", Duration::from_secs(3600)).unwrap();
-        let peers = vec![Peer::new(hub.accept_amqp())];
-        Self { hub, token, peers, calls: Vec::new() }
+        let first = Peer::new(hub.accept_amqp());
+        Self { hub: Hub::new(hub, first), token }
     }
 
     fn step(&mut self, step: char, script: &mut Script<'_>) {
         match step {
             // The client, on its newest connection or an older one.
-            'n' => self.accept(),
-            'l' => self.peers.rotate_left(1),
+            'n' => self.hub.accept(Peer::new(self.hub.offline.accept_amqp())),
+            'l' => self.hub.rotate(),
             'h' => {
                 self.newest().raw = true;
                 self.newest().say(script.bytes());
@@ -151,64 +144,17 @@ impl Run {
                 }
             },
             // The service.
-            'v' => {
-                let body = script.bytes().to_vec();
-                let _full = self.hub.send_c2d(DEVICE, C2dMessage::new(body).property("p", None));
-            }
-            'j' => {
-                let patch = serde_json::from_slice(script.bytes());
-                let _refused = patch.map(|patch| self.hub.patch_desired(DEVICE, patch));
-            }
-            'i' => {
-                let body = script.bytes().to_vec();
-                let call = MethodCall::new("m").raw_payload(body).connect_timeout(Duration::from_secs(5));
-                self.calls.extend(self.hub.start_method(DEVICE, call));
-                self.calls.truncate(20);
-            }
             'w' => {
-                let _nobody = self.hub.disconnect_device(DEVICE);
+                let _nobody = self.hub.offline.disconnect_device(DEVICE);
             }
-            't' => self.hub.advance_clock(Duration::from_millis(1 << (script.number() % 22))),
+            _ if self.hub.serve(step, script) => {}
             _ => return,
         }
-        self.listen();
+        self.hub.listen(MAX_STORED);
     }
 
     fn newest(&mut self) -> &mut Peer {
-        self.peers.last_mut().expect("there is one at least")
-    }
-
-    fn accept(&mut self) {
-        if self.peers.len() == 3 {
-            self.peers.remove(0);
-        }
-        self.peers.push(Peer::new(self.hub.accept_amqp()));
-    }
-
-    /// Takes what the hub has to say on every connection.
-    fn listen(&mut self) {
-        for peer in &mut self.peers {
-            peer.listen();
-        }
-        let stored = self.hub.telemetry_count(DEVICE);
-        assert!(stored <= MAX_STORED, "{stored} messages are stored");
-        for call in &self.calls {
-            let _pending = call.try_result();
-        }
-    }
-
-    fn falls_silent(&mut self) {
-        for _ in 0..MAX_TIMEOUTS {
-            self.listen();
-            if self.peers.iter().all(|peer| peer.connection.is_closed()) {
-                return;
-            }
-            let open = self.peers.iter().filter(|peer| !peer.connection.is_closed());
-            let timeouts = open.filter_map(|peer| peer.connection.timeout()).chain(self.hub.timeout());
-            let next = timeouts.min().expect("an open connection has a limit");
-            self.hub.advance_clock(next);
-        }
-        panic!("the client is silent, and its connection stays open");
+        self.hub.newest()
     }
 }
 
@@ -233,6 +179,37 @@ fn message(kind: usize, body: &[u8]) -> Vec<u8> {
             .application("AzIoTHub_FaultOperationDelayInSecs", text("1")),
     }
     .encoded()
+}
+
+impl hub::Peer for Peer {
+    fn connection(&self) -> &OfflineConnection {
+        &self.connection
+    }
+
+    fn listen(&mut self) {
+        let was_closed = self.connection.is_closed();
+        self.connection.poll();
+        let bytes = self.connection.take_output();
+        if was_closed {
+            self.connection.receive(&frame::raw_frame(0, 0, b""));
+            assert!(self.connection.take_output().is_empty(), "a closed connection speaks");
+        }
+        self.from_hub.extend(bytes);
+        loop {
+            if !self.has_header || self.from_hub.starts_with(b"AMQP") {
+                if self.from_hub.len() < 8 {
+                    return;
+                }
+                let header: Vec<u8> = self.from_hub.drain(..8).collect();
+                assert!(header == frame::AMQP_HEADER || header == frame::SASL_HEADER, "{header:?}");
+                self.has_header = true;
+            }
+            match Frame::take(&mut self.from_hub) {
+                Some(frame) => self.hear(&frame),
+                None => return,
+            }
+        }
+    }
 }
 
 impl Peer {
@@ -304,31 +281,6 @@ impl Peer {
             .application("type", text("servicebus.windows.net:sastoken"))
             .application("name", text(HUB));
         self.send(30, 0, &request.encoded());
-    }
-
-    fn listen(&mut self) {
-        let was_closed = self.connection.is_closed();
-        self.connection.poll();
-        let bytes = self.connection.take_output();
-        if was_closed {
-            self.connection.receive(&frame::raw_frame(0, 0, b""));
-            assert!(self.connection.take_output().is_empty(), "a closed connection speaks");
-        }
-        self.from_hub.extend(bytes);
-        loop {
-            if !self.has_header || self.from_hub.starts_with(b"AMQP") {
-                if self.from_hub.len() < 8 {
-                    return;
-                }
-                let header: Vec<u8> = self.from_hub.drain(..8).collect();
-                assert!(header == frame::AMQP_HEADER || header == frame::SASL_HEADER, "{header:?}");
-                self.has_header = true;
-            }
-            match Frame::take(&mut self.from_hub) {
-                Some(frame) => self.hear(&frame),
-                None => return,
-            }
-        }
     }
 
     fn hear(&mut self, heard: &Frame) {

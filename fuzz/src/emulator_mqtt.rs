@@ -9,22 +9,17 @@
 
 use std::time::Duration;
 
-use iothub_emulator::{
-    C2dMessage, Config, Device, DeviceAuth, MethodCall, OfflineConnection, OfflineHub, PendingMethod, SecretKey,
-};
+use iothub_emulator::{Config, Device, OfflineConnection};
 
+use super::hub::{self, Hub};
 use super::script::Script;
 use super::wire::{self, Packet, Splitter};
-use super::world::{self, DEVICE, HUB, KEY};
-
-/// Time-outs in a row that end nothing: the longest keep-alive is 1767 s, and the shortest of the others seconds.
-const MAX_TIMEOUTS: usize = 2000;
+use super::world::{self, DEVICE, HUB};
 
 struct Run {
-    hub: OfflineHub,
+    hub: Hub<Peer>,
     device: Device,
-    peers: Vec<Peer>,
-    calls: Vec<PendingMethod>,
+    /// No more messages than these may be stored.
     published: usize,
 }
 
@@ -46,24 +41,21 @@ pub fn run(input: &[u8]) {
     while let Some(step) = script.step() {
         run.step(step, &mut script);
     }
-    run.falls_silent();
+    run.hub.falls_silent(run.published);
 }
 
 impl Run {
     fn new() -> Self {
-        let config = Config::new().with_host_name(HUB).with_log_limit(10_000);
-        let hub = OfflineHub::new(config, world::start().wall).unwrap();
-        let keys = DeviceAuth::SymmetricKey { primary: SecretKey::from(KEY), secondary: SecretKey::from(KEY) };
-        let device = hub.create_device_with(DEVICE, keys).unwrap();
-        let peers = vec![Peer::new(hub.accept())];
-        Self { hub, device, peers, calls: Vec::new(), published: 0 }
+        let (hub, device) = world::hub(Config::new().with_log_limit(10_000), world::start());
+        let first = Peer::new(hub.accept());
+        Self { hub: Hub::new(hub, first), device, published: 0 }
     }
 
     fn step(&mut self, step: char, script: &mut Script<'_>) {
         match step {
             // The device, on its newest connection or an older one.
-            'n' => self.accept(),
-            'l' => self.peers.rotate_left(1),
+            'n' => self.hub.accept(Peer::new(self.hub.offline.accept())),
+            'l' => self.hub.rotate(),
             'h' => self.say(script.bytes()),
             'c' => self.connect(script.number()),
             's' => self.subscribe(script.number()),
@@ -77,53 +69,28 @@ impl Run {
                 self.say(&packets[script.number() % 2]);
             }
             'q' => {
-                let peer = self.newest();
+                let peer = self.hub.newest();
                 peer.connection.peer_closed();
-                peer.listen();
+                peer.take();
             }
             // The service.
-            'v' => {
-                let body = script.bytes().to_vec();
-                let _full = self.hub.send_c2d(DEVICE, C2dMessage::new(body).property("p", None));
-            }
-            'j' => {
-                let patch = serde_json::from_slice(script.bytes());
-                let _refused = patch.map(|patch| self.hub.patch_desired(DEVICE, patch));
-            }
-            'i' => {
-                let body = script.bytes().to_vec();
-                let call = MethodCall::new("m").raw_payload(body).connect_timeout(Duration::from_secs(5));
-                self.calls.extend(self.hub.start_method(DEVICE, call));
-                self.calls.truncate(20);
-            }
             'x' => {
-                let _nobody = self.hub.disconnect_device(DEVICE);
+                let _nobody = self.hub.offline.disconnect_device(DEVICE);
             }
-            't' => self.hub.advance_clock(Duration::from_millis(1 << (script.number() % 22))),
             'w' => {}
+            _ if self.hub.serve(step, script) => {}
             _ => return,
         }
-        self.listen();
-    }
-
-    fn newest(&mut self) -> &mut Peer {
-        self.peers.last_mut().expect("there is one at least")
-    }
-
-    fn accept(&mut self) {
-        if self.peers.len() == 3 {
-            self.peers.remove(0);
-        }
-        self.peers.push(Peer::new(self.hub.accept()));
+        self.hub.listen(self.published);
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        let peer = self.newest();
+        let peer = self.hub.newest();
         let published: Vec<u8> = peer.to_hub.push(bytes).iter().filter_map(qos_of_publish).collect();
         peer.unacknowledged += published.iter().filter(|qos| **qos == 1).count();
         // A connection that breaks may publish its will.
         self.published += published.len() + 1;
-        self.newest().connection.receive(bytes);
+        self.hub.newest().connection.receive(bytes);
     }
 
     fn connect(&mut self, number: usize) {
@@ -142,12 +109,12 @@ impl Run {
         ];
         let wanted = filters.iter().enumerate().filter(|(bit, _)| number >> bit & 1 == 1);
         let wanted: Vec<_> = wanted.map(|(_, filter)| (*filter, (number >> 6) as u8)).collect();
-        let id = self.newest().fresh_id();
+        let id = self.hub.newest().fresh_id();
         self.say(&wire::subscribe(id, &wanted));
     }
 
     fn publish(&mut self, topic: &[u8], tail: &[u8], qos: u8) {
-        let id = self.newest().fresh_id();
+        let id = self.hub.newest().fresh_id();
         let packet = wire::publish(&[topic, tail].concat(), (qos == 1).then_some(id), b"{\"a\":1}");
         self.say(&packet);
     }
@@ -155,32 +122,16 @@ impl Run {
     fn publish_to(&mut self, topic: &[u8], payload: &[u8]) {
         self.say(&wire::publish(topic, None, payload));
     }
+}
 
-    /// Takes what the hub has to say on every connection.
-    fn listen(&mut self) {
-        for peer in &mut self.peers {
-            peer.connection.poll();
-            peer.listen();
-        }
-        let stored = self.hub.telemetry_count(DEVICE);
-        assert!(stored <= self.published, "{stored} messages are stored, at most {} came", self.published);
-        for call in &self.calls {
-            let _pending = call.try_result();
-        }
+impl hub::Peer for Peer {
+    fn connection(&self) -> &OfflineConnection {
+        &self.connection
     }
 
-    fn falls_silent(&mut self) {
-        for _ in 0..MAX_TIMEOUTS {
-            self.listen();
-            if self.peers.iter().all(|peer| peer.connection.is_closed()) {
-                return;
-            }
-            let open = self.peers.iter().filter(|peer| !peer.connection.is_closed());
-            let timeouts = open.filter_map(|peer| peer.connection.timeout()).chain(self.hub.timeout());
-            let next = timeouts.min().expect("an open connection has a limit");
-            self.hub.advance_clock(next);
-        }
-        panic!("the device is silent, and its connection stays open");
+    fn listen(&mut self) {
+        self.connection.poll();
+        self.take();
     }
 }
 
@@ -195,7 +146,7 @@ impl Peer {
         self.next_id
     }
 
-    fn listen(&mut self) {
+    fn take(&mut self) {
         let was_closed = self.connection.is_closed();
         let bytes = self.connection.take_output();
         for packet in self.from_hub.push(&bytes) {

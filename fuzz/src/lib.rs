@@ -14,6 +14,8 @@ mod amqp_wire;
 pub mod connection_string;
 pub mod emulator_amqp;
 pub mod emulator_mqtt;
+mod engine;
+mod hub;
 pub mod mqtt_session;
 pub mod properties;
 pub mod proxy;

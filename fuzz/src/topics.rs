@@ -9,13 +9,13 @@ use std::time::Duration;
 use iothub_core::{
     Feature, Identity, Message, Now, Op, OpId, Reply, Slot, Submit, SystemProperty, Transport, TransportEvent,
 };
-use iothub_emulator::{C2dMessage, Config, DeviceAuth, OfflineConnection, OfflineHub, SecretKey};
+use iothub_emulator::{C2dMessage, Config, OfflineConnection, OfflineHub};
 use iothub_net::memory::PeerEnd;
 use iothub_transport_mqtt::MqttTransport;
 
 use super::script::Script;
 use super::wire::{self, Packet, Splitter};
-use super::world::{self, DEVICE, FEATURES, HUB, KEY, MODULE, MODULE_FEATURES, TOKEN};
+use super::world::{self, DEVICE, FEATURES, HUB, MODULE, MODULE_FEATURES, TOKEN};
 
 const SYSTEM: [(&str, SystemProperty); 15] = [
     ("$.mid", SystemProperty::MessageId),
@@ -370,9 +370,7 @@ struct Link {
 impl Link {
     fn ready() -> Self {
         let now = world::start();
-        let hub = OfflineHub::new(Config::new().with_host_name(HUB).with_message_faults(false), now.wall).unwrap();
-        let keys = DeviceAuth::SymmetricKey { primary: SecretKey::from(KEY), secondary: SecretKey::from(KEY) };
-        let device = hub.create_device_with(DEVICE, keys).unwrap();
+        let (hub, device) = world::hub(Config::new().with_message_faults(false), now);
         let connection = hub.accept();
         let (mut transport, slot, network) = world::transport(10);
         transport.subscribe(slot, &[Feature::CloudToDevice]);

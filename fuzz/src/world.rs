@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use iothub_core::{
     CreateError, Endpoint, Feature, Identity, Now, Platform, Provider, Readiness, Registration, Slot, Transport,
 };
+use iothub_emulator::{Config, Device, DeviceAuth, OfflineHub, SecretKey};
 use iothub_net::memory;
 use iothub_transport_mqtt::{MqttTransport, SessionOptions};
 
@@ -36,6 +37,14 @@ pub const MODULE_FEATURES: [Feature; 4] =
 /// When every run begins.
 pub fn start() -> Now {
     Now { mono: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) }
+}
+
+/// A hub that knows the device.
+pub fn hub(config: Config, now: Now) -> (OfflineHub, Device) {
+    let hub = OfflineHub::new(config.with_host_name(HUB), now.wall).unwrap();
+    let keys = DeviceAuth::SymmetricKey { primary: SecretKey::from(KEY), secondary: SecretKey::from(KEY) };
+    let device = hub.create_device_with(DEVICE, keys).unwrap();
+    (hub, device)
 }
 
 /// A transport with the device registered, and the network below it.

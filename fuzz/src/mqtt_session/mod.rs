@@ -17,20 +17,15 @@ mod ops;
 
 use std::time::Duration;
 
-use iothub_core::{Delivery, Disposition, Feature, Message, Now, Op, OpId, Slot, Submit, Transport, TransportEvent};
+use iothub_core::{Message, Op, TransportEvent};
 use iothub_net::memory;
 use iothub_transport_mqtt::MqttTransport;
 
 use self::hub::Hub;
 use self::ops::{Kind, Ops};
+use super::engine::{Engine, Life};
 use super::script::Script;
-use super::world::{self, FEATURES, TOKEN};
-
-/// More than a slice may bring: its own 1,024, and outcomes of what was submitted.
-const MAX_EVENTS: usize = 4096;
-
-/// Slices without a pause that one piece of input may take.
-const MAX_SLICES: usize = 400;
+use super::world::{self, TOKEN};
 
 /// What may wait to be sent: a bound of 256 KiB and one operation for each of four lanes, and the network's own 64 KiB.
 const MAX_UNSENT: usize = 3 << 20;
@@ -38,27 +33,11 @@ const MAX_UNSENT: usize = 3 << 20;
 /// Messages that may await their PUBACK.
 const WINDOW: usize = 6;
 
-/// What the script takes a message for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    /// Not connected, or not any more; nothing may happen.
-    Idle,
-    /// `connect` was called.
-    Connecting,
-    /// The hub has said yes.
-    Connected,
-}
-
 struct Session {
-    transport: MqttTransport,
-    slot: Slot,
+    engine: Engine<MqttTransport>,
     network: memory::Script,
-    now: Now,
-    life: Life,
     hub: Option<Hub>,
     ops: Ops,
-    deliveries: Vec<Delivery>,
-    calls: Vec<Delivery>,
     connects: usize,
 }
 
@@ -74,36 +53,33 @@ pub fn run(input: &[u8]) {
 
 impl Session {
     fn new() -> Self {
-        let (mut transport, slot, network) = world::transport(WINDOW);
-        transport.subscribe(slot, &FEATURES);
-        Self {
-            transport,
-            slot,
-            network,
-            now: world::start(),
-            life: Life::Idle,
-            hub: None,
-            ops: Ops::default(),
-            deliveries: Vec::new(),
-            calls: Vec::new(),
-            connects: 0,
-        }
+        let (transport, slot, network) = world::transport(WINDOW);
+        let engine = Engine::new(transport, slot, TOKEN.to_owned());
+        Self { engine, network, hub: None, ops: Ops::default(), connects: 0 }
     }
 
     fn step(&mut self, step: char, script: &mut Script<'_>) {
         match step {
             // The engine.
             'c' => self.connect(),
-            'd' => self.transport.disconnect(self.slot, self.now),
+            'd' => self.engine.disconnect(),
             'w' => self.work(),
-            't' => self.now = self.now + Duration::from_millis(1 << (script.number() % 20)),
-            'u' => self.subscribe(script.number()),
+            't' => self.engine.pass(Duration::from_millis(1 << (script.number() % 20))),
+            'u' => self.engine.subscribe(script.number()),
             's' => self.submit_telemetry(script.number()),
             'r' => self.resubmit(script.number()),
             'g' => self.submit(Kind::TwinGet, None),
             'p' => self.submit(Kind::TwinReport(vec![b'1'; script.number() * 128]), None),
-            'x' => self.settle(script.number()),
-            'm' => self.respond(script.number()),
+            'x' => {
+                if let Some((delivery, disposition)) = self.engine.settlement(script.number()) {
+                    self.submit(Kind::Settle { delivery, disposition }, None);
+                }
+            }
+            'm' => {
+                if let Some((delivery, status)) = self.engine.response(script.number()) {
+                    self.submit(Kind::Response { delivery, status }, None);
+                }
+            }
             'f' => self.forget(script.number()),
             // The hub.
             'a' => self.hub_says(|hub| hub.answer_all()),
@@ -155,18 +131,11 @@ impl Session {
 
     /// As the engine, which connects only when nothing is under way.
     fn connect(&mut self) {
-        if self.life == Life::Idle {
-            self.life = Life::Connecting;
+        if self.engine.life() == Life::Idle {
             self.connects += 1;
             self.hub = Some(Hub::new(self.network.accept()));
-            self.transport.connect(self.slot, Some(TOKEN), self.now);
+            self.engine.connect();
         }
-    }
-
-    fn subscribe(&mut self, number: usize) {
-        let wanted = FEATURES.iter().enumerate().filter(|(bit, _)| number >> bit & 1 == 1);
-        let wanted: Vec<Feature> = wanted.map(|(_, feature)| *feature).collect();
-        self.transport.subscribe(self.slot, &wanted);
     }
 
     fn submit_telemetry(&mut self, number: usize) {
@@ -180,26 +149,9 @@ impl Session {
         }
     }
 
-    fn settle(&mut self, number: usize) {
-        let disposition = [Disposition::Accept, Disposition::Abandon, Disposition::Accept, Disposition::Reject];
-        let at = number / 4 % self.deliveries.len().max(1);
-        if at < self.deliveries.len() {
-            let delivery = self.deliveries.remove(at);
-            self.submit(Kind::Settle { delivery, disposition: disposition[number % 4] }, None);
-        }
-    }
-
-    fn respond(&mut self, number: usize) {
-        let at = number % self.calls.len().max(1);
-        if at < self.calls.len() {
-            let delivery = self.calls.remove(at);
-            self.submit(Kind::Response { delivery, status: number as i32 - 100 }, None);
-        }
-    }
-
     fn forget(&mut self, number: usize) {
         if let Some(id) = self.ops.forget(number) {
-            self.transport.forget(self.slot, OpId(id));
+            self.engine.forget(id);
         }
     }
 
@@ -218,74 +170,39 @@ impl Session {
                 Op::MethodResponse { delivery: *delivery, status: *status, body: b"{}" }
             }
         };
-        let submitted = self.transport.submit(self.slot, OpId(id), op, self.now);
-        assert!(submitted != Submit::Taken || self.life == Life::Connected, "taken while {:?}", self.life);
+        let submitted = self.engine.submit(id, op);
         self.ops.submitted(id, kind, &submitted);
     }
 
     /// Slices until there is nothing to do now.
     fn work(&mut self) {
         for slice in 0.. {
-            assert!(slice < MAX_SLICES, "after {slice} slices there is still something to do, at the same time");
-            self.transport.do_work(self.now);
+            self.engine.do_work(slice);
             self.take_events();
             if let Some(hub) = &mut self.hub {
                 hub.listen(&mut self.ops);
             }
-            let has_to_wait = self.transport.next_deadline().is_none_or(|due| due > self.now.mono);
-            if has_to_wait {
+            if self.engine.has_to_wait() {
                 break;
             }
         }
-        if self.life != Life::Idle {
-            let due = self.transport.next_deadline();
-            assert!(due.is_some(), "a session that is {:?} has to wait for something", self.life);
+        if self.engine.life() != Life::Idle {
+            self.engine.pause();
         }
     }
 
     fn take_events(&mut self) {
-        let mut count = 0;
-        while let Some(event) = self.transport.poll_event(self.slot) {
-            count += 1;
-            assert!(count <= MAX_EVENTS, "too many events of one slice");
-            self.happened(event);
-        }
-    }
-
-    fn happened(&mut self, event: TransportEvent) {
-        let is_end = matches!(event, TransportEvent::Down(_) | TransportEvent::Disconnected);
-        // `Disconnected` also answers a `disconnect` when there is nothing to disconnect.
-        let is_answer = matches!(event, TransportEvent::Disconnected);
-        match self.life {
-            Life::Idle => assert!(is_answer, "{event:?} without a connection"),
-            Life::Connecting => {
-                let is_start = matches!(event, TransportEvent::Connected { .. });
-                assert!(is_start || is_end, "{event:?} before the hub has said yes");
+        for event in self.engine.take_events() {
+            match event {
+                TransportEvent::Connected { session_present } => self.ops.connected(session_present),
+                TransportEvent::Down(_) | TransportEvent::Disconnected => self.ended(),
+                TransportEvent::Done { id, result } => self.ops.done(id.0, &result),
+                _ => {}
             }
-            Life::Connected => assert!(!matches!(event, TransportEvent::Connected { .. }), "connected twice"),
-        }
-        match event {
-            TransportEvent::Connected { session_present } => {
-                self.life = Life::Connected;
-                self.ops.connected(session_present);
-            }
-            TransportEvent::Down(error) => {
-                assert!(!error.to_string().contains(TOKEN), "the token shows in {error}");
-                self.ended();
-            }
-            TransportEvent::Disconnected => self.ended(),
-            TransportEvent::Done { id, result } => self.ops.done(id.0, &result),
-            TransportEvent::Message { delivery, .. } => self.deliveries.push(delivery),
-            TransportEvent::Method { delivery, .. } => self.calls.push(delivery),
-            _ => {}
         }
     }
 
     fn ended(&mut self) {
-        if self.life == Life::Idle {
-            return;
-        }
-        self.life = Life::Idle;
         self.ops.connection_lost();
         if let Some(mut hub) = self.hub.take() {
             hub.listen(&mut self.ops);
@@ -303,14 +220,13 @@ impl Session {
             assert!(unsent <= MAX_UNSENT, "{unsent} bytes waited to be sent");
         }
         for _ in 0..100 {
-            if self.life == Life::Idle {
+            if self.engine.life() == Life::Idle {
                 return;
             }
-            let due = self.transport.next_deadline().expect("checked by `work`");
-            self.now = self.now + due.saturating_duration_since(self.now.mono);
+            self.engine.pass(self.engine.pause());
             self.work();
         }
-        panic!("the hub is silent, and the client waits on: {:?} since {} attempts", self.life, self.connects);
+        panic!("the hub is silent, and the client waits on: {:?} since {} attempts", self.engine.life(), self.connects);
     }
 }
 

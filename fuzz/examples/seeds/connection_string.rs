@@ -1,0 +1,32 @@
+//! Connection strings, in which `KEY`, `SHORT` and `TOKEN` stand for secrets.
+
+pub(crate) const SEEDS: &[(&str, &str)] = &[
+    ("device-key", "HostName=contoso.azure-devices.net;DeviceId=dev-1;SharedAccessKey=KEY"),
+    ("module", "HostName=h.example;DeviceId=d;ModuleId=m;SharedAccessKey=KEY"),
+    ("gateway", "HostName=h.example;DeviceId=d;GatewayHostName=edge:8884;SharedAccessKey=KEY;"),
+    ("gateway-without-port", "HostName=h.example;DeviceId=d;GatewayHostName=127.0.0.1;SharedAccessKey=KEY"),
+    ("token", "HostName=hub.example;DeviceId=dev1;SharedAccessSignature=TOKEN"),
+    (
+        "token-broken",
+        "HostName=hub.example;DeviceId=dev1;SharedAccessSignature=SharedAccessSignature sr=a&sig=KEY&se=soon",
+    ),
+    ("certificate", "HostName=h.example;DeviceId=d;x509=true"),
+    ("certificate-off", "HostName=h.example;DeviceId=d;x509=false;SharedAccessKey=KEY"),
+    ("service", "HostName=h.example;SharedAccessKeyName=iothubowner;SharedAccessKey=KEY"),
+    ("two-ways", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessSignature=TOKEN"),
+    ("twice", "HostName=h.example;DeviceId=d;SharedAccessKey=KEY;SharedAccessKey=KEY"),
+    ("key-without-its-name", "HostName=h.example;DeviceId=d;KEY"),
+    ("short-key-without-its-name", "HostName=h.example;DeviceId=d;SHORT"),
+    ("key-as-a-name", "HostName=h.example;DeviceId=d;KEY=;SharedAccessKey=k"),
+    ("key-in-the-wrong-place", "HostName=KEY;DeviceId=KEY;ModuleId=KEY;GatewayHostName=KEY:1;x509=KEY"),
+    ("name-cut-inside-a-character", "HostName=h.example;DeviceId=d;aaaaaaa\\xC3\\xA9aaaaaaaaaaaaaaaaaaaaaa=KEY"),
+    ("name-misspelt", "hostname=h.example;DeviceId=d;SharedAccessKeyKEY=x"),
+    ("empty-values", "HostName=;DeviceId=;SharedAccessKey="),
+    ("empty", ""),
+    ("separators", ";;=;=="),
+    ("key-not-base64", "HostName=h.example;DeviceId=d;SharedAccessKey=!KEY!"),
+    ("every-character-of-an-id", "HostName=h.example;DeviceId=A-z.0%_*?!(),:=@$';SharedAccessKey=KEY"),
+    ("wildcard-in-the-id", "HostName=h.example;DeviceId=a+#/b;SharedAccessKey=KEY"),
+    ("url-as-host", "HostName=https://h.example/;DeviceId=d;SharedAccessKey=KEY"),
+    ("not-ascii", "HostName=h\\xC3\\xA4.example;DeviceId=\\xC3\\xA9;SharedAccessKey=\\xC3\\xA9"),
+];

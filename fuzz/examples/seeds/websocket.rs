@@ -1,0 +1,58 @@
+//! What a server answers to an upgrade and says behind it, with what a client reads and writes.
+
+pub(crate) const SEEDS: &[(&str, &str)] = &[
+    ("answer-and-bytes", "y b <packet> r 255 w <packet> u"),
+    (
+        "answer-in-pieces",
+        "h <HTTP/1.1 101 Switch> h <ing\\x0D\\x0AUpgrade: websocket\\x0D\\x0AConnection: Upgrade\\x0D> h <\\x0ASec-WebSocket-Accept: ACCEPT\\x0D\\x0ASec-WebSocket-Protocol: mqtt\\x0D\\x0A\\x0D\\x0A> b <x> r 1",
+    ),
+    (
+        "answer-with-frames-behind",
+        "h <HTTP/1.1 101 X\\x0D\\x0AUpgrade: websocket\\x0D\\x0AConnection: Upgrade\\x0D\\x0ASec-WebSocket-Accept: ACCEPT\\x0D\\x0ASec-WebSocket-Protocol: mqtt\\x0D\\x0A\\x0D\\x0A\\x82\\x03abc\\x89\\x00\\x82> h <\\x01d> r 3",
+    ),
+    (
+        "answer-with-bare-newlines",
+        "h <\\x0AHTTP/1.1 101 X\\x0AUpgrade: websocket\\x0AConnection: Upgrade\\x0ASec-WebSocket-Accept: ACCEPT\\x0ASec-WebSocket-Protocol: mqtt\\x0A\\x0A> b <x> r 1",
+    ),
+    (
+        "answer-of-another",
+        "h <HTTP/1.1 101 X\\x0D\\x0AUpgrade: websocket\\x0D\\x0AConnection: Upgrade\\x0D\\x0ASec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\\x0D\\x0ASec-WebSocket-Protocol: mqtt\\x0D\\x0A\\x0D\\x0A>",
+    ),
+    ("answer-404", "h <HTTP/1.1 404 Not Found\\x0D\\x0AContent-Length: 0\\x0D\\x0A\\x0D\\x0A>"),
+    (
+        "answer-without-subprotocol",
+        "h <HTTP/1.1 101 X\\x0D\\x0AUpgrade: websocket\\x0D\\x0AConnection: Upgrade\\x0D\\x0ASec-WebSocket-Accept: ACCEPT\\x0D\\x0A\\x0D\\x0A>",
+    ),
+    (
+        "answer-with-extension",
+        "h <HTTP/1.1 101 X\\x0D\\x0AUpgrade: websocket\\x0D\\x0AConnection: Upgrade\\x0D\\x0ASec-WebSocket-Accept: ACCEPT\\x0D\\x0ASec-WebSocket-Protocol: mqtt\\x0D\\x0ASec-WebSocket-Extensions: permessage-deflate\\x0D\\x0A\\x0D\\x0A>",
+    ),
+    ("answer-that-is-none", "h <SSH-2.0-OpenSSH>"),
+    ("answer-never-comes", "l 1"),
+    ("answer-cut-off", "h <HTTP/1.1 101> q"),
+    ("answer-broken-off", "h <HTTP/1.1 101> z"),
+    ("fragments-with-pings-between", "y f <a> i <1> g <> o <2> g <b> i <> e <c> r 9 u"),
+    ("a-text", "y b <before> t <hello> r 9 w <x>"),
+    ("a-new-message-in-another", "y f <a> b <b> r 9"),
+    ("a-continuation-of-nothing", "y e <a> r 9"),
+    ("a-ping-of-126-bytes", "y h <\\x89\\x7E\\x00\\x7E> r 9"),
+    ("a-ping-in-pieces", "y h <\\x09\\x01x> r 9"),
+    ("masked", "y h <\\x82\\x81\\x01\\x02\\x03\\x04x> r 9"),
+    ("reserved-bits", "y h <\\xC2\\x01x> r 9"),
+    ("reserved-opcodes", "y h <\\x83\\x01x> r 9"),
+    ("huge-and-begun", "y h <\\x82\\x7F\\x40\\x00\\x00\\x00\\x00\\x00\\x00\\x00begun> r 3"),
+    ("more-than-any-frame", "y h <\\x82\\x7F\\x80\\x00\\x00\\x00\\x00\\x00\\x00\\x00> r 3"),
+    ("lengths-in-a-long-form", "y h <\\x82\\x7E\\x00\\x01x\\x82\\x7F\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x01y> r 0"),
+    ("byte-by-byte", "l 1 y f <packet> i <1> e <packet> r 0 w <answer> u"),
+    ("close-in-order", "y b <x> x 0 <bye> b <late> r 9 w <x> u"),
+    ("close-without-a-code", "y h <\\x88\\x00> r 9"),
+    ("close-with-half-a-code", "y h <\\x88\\x01\\x03> r 9"),
+    ("close-with-a-reason", "y x 8 <quota> r 9"),
+    ("close-with-a-code-never-sent", "y x 5 <> r 9"),
+    ("close-with-a-reason-not-utf-8", "y x 11 <\\xFF> r 9"),
+    ("hang-up-in-a-frame", "y h <\\x82\\x05ab> q r 9"),
+    ("broken-off", "y w <x> b <y> z r 9 u"),
+    ("writer-blocked", "y k 3 w <aaaaaaaaaaaaaaaaaaaa> u i <1> i <2> r 9 w <bbb> u k 255 u"),
+    ("goodbye-into-a-full-socket", "y k 1 w <aaaaaaaaaaaaaaaaaaaa> u i <1> r 1"),
+    ("many-writes", "y w <a> w <b> u w <c> w <d> i <p> r 1 w <e> u"),
+];
