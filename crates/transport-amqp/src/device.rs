@@ -1,10 +1,11 @@
 //! One device's or module's part of the connection: its token, its session, its links.
 
 use fe2o3_amqp::session::SessionHandle;
-use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Secret, TransportEvent};
+use iothub_core::{ConnectStage, ConnectionErrorKind, Feature, Secret};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::attach::Attacher;
 use crate::cbs::{Put, Tokens};
 use crate::hub::Request;
 use crate::inbox::Settle;
@@ -87,20 +88,21 @@ async fn serve(device: Device) -> Result<(), End> {
         put(&tokens, &names, token, &outlet).await?;
     }
     outlet.tell(OfDevice::Stage(Wait::Links, ConnectStage::Open));
-    let session = begin(&connection).await?;
-    let mut part = Part::new(names, outlet.clone(), session);
-    part.attach_events(messages, batching).await?;
-    outlet.event(TransportEvent::Connected { session_present: false });
-    part.reconcile(&wanted).await?;
-    outlet.event(TransportEvent::Ready);
+    let mut attacher = Attacher::new(names.clone(), begin(&connection).await?);
+    let telemetry = attacher.events(&outlet.queue).await?;
+    let (to_attach, asked) = mpsc::unbounded_channel();
+    let (tell, mut steps) = mpsc::unbounded_channel();
+    let attacher = attacher.run(asked, tell.clone());
+    tokio::pin!(attacher);
+    let mut part = Part::new(outlet.clone(), names.is_module, to_attach, tell);
+    part.begin(telemetry, messages, batching, wanted);
     let mut renewal: Option<Renewal> = None;
     loop {
         tokio::select! {
             biased;
             Some(ended) = part.tasks.join_next() => part.ended(ended)?,
-            ended = part.session.on_end() => {
-                return Err(ended.err().map_or(Reason::Silent, Reason::from).into());
-            }
+            Some(step) = steps.recv() => part.step(step)?,
+            reason = &mut attacher => return Err(reason.into()),
             Some(renewed) = async { Some((&mut renewal.as_mut()?.0).await) }, if renewal.is_some() => {
                 renewal = None;
                 if let Ok(renewed) = renewed {
@@ -108,16 +110,18 @@ async fn serve(device: Device) -> Result<(), End> {
                 }
             }
             command = commands.recv() => match command {
-                Some(Command::Subscribe(wanted)) => part.reconcile(&wanted).await?,
+                Some(Command::Subscribe(wanted)) => part.want(wanted),
                 Some(Command::Settle(settle)) => part.settle(settle),
                 Some(Command::Ask(ask)) => part.ask(ask),
                 Some(Command::Answer(answer)) => part.answer(answer),
                 Some(Command::Renew(token)) => {
-                    let (tokens, names, outlet) = (tokens.clone(), part.names.clone(), outlet.clone());
+                    let (tokens, names, outlet) = (tokens.clone(), names.clone(), outlet.clone());
                     renewal = Some(Renewal(tokio::spawn(async move { put(&tokens, &names, token, &outlet).await })));
                 }
                 Some(Command::Leave) | None => {
                     part.leave().await;
+                    // Nobody asks it any more.
+                    attacher.await;
                     return Ok(());
                 }
             },

@@ -27,7 +27,6 @@ pub(crate) struct Settle {
 pub(crate) struct Inbox {
     receiver: Receiver,
     outlet: Outlet,
-    generation: u32,
     /// Messages without a decision, by the number that their delivery has here.
     undecided: BTreeMap<u64, DeliveryInfo>,
     /// What the hub may still send.
@@ -36,40 +35,38 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Takes over a link that has no credit yet.
-    pub(crate) fn new(receiver: Receiver, outlet: Outlet, generation: u32) -> Self {
-        Self { receiver, outlet, generation, undecided: BTreeMap::new(), granted: 0 }
+    pub(crate) fn new(receiver: Receiver, outlet: Outlet) -> Self {
+        Self { receiver, outlet, undecided: BTreeMap::new(), granted: 0 }
     }
 
-    /// Hands messages up and settles them until the link ends. When nothing can be settled any more, it ends too.
+    /// Hands messages up and settles them until the link ends, or nothing can be settled any more: then the link is free.
     ///
     /// `next` numbers the messages of a connection, whatever link they come on.
-    pub(crate) async fn run(mut self, mut settlements: mpsc::UnboundedReceiver<Settle>, mut next: u64) -> Reason {
-        if let Err(reason) = self.top_up().await {
-            return reason;
-        }
+    pub(crate) async fn run(
+        mut self,
+        mut settlements: mpsc::UnboundedReceiver<Settle>,
+        mut next: u64,
+    ) -> Result<Receiver, Reason> {
+        self.top_up().await?;
         loop {
-            let step = tokio::select! {
+            tokio::select! {
                 biased;
                 settle = settlements.recv() => match settle {
-                    Some(settle) => self.settle(settle).await,
-                    // Closing is what flushes: the settlements are with the session already.
-                    None => return Reason::WithItsParent,
+                    Some(settle) => self.settle(settle).await?,
+                    None => return Ok(self.receiver),
                 },
                 received = self.receiver.recv::<Body<Value>>() => match received {
                     Ok(delivery) => {
                         next += 1;
                         let (info, wire) = delivery.into_parts();
-                        self.arrived(next, info, wire).await
+                        self.arrived(next, info, wire).await?;
                     }
                     Err(RecvError::MessageDecode(error)) => {
                         self.granted = self.granted.saturating_sub(1);
-                        self.refuse(error.info, &error.source.to_string()).await
+                        self.refuse(error.info, &error.source.to_string()).await?;
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => return Err(error.into()),
                 },
-            };
-            if let Err(reason) = step {
-                return reason;
             }
         }
     }
@@ -81,7 +78,7 @@ impl Inbox {
             Err(detail) => return self.refuse(info, detail).await,
         };
         self.undecided.insert(key, info);
-        let delivery = Delivery { generation: self.generation, key };
+        let delivery = Delivery { generation: self.outlet.run, key };
         self.outlet.event(TransportEvent::Message { message, input, delivery });
         Ok(())
     }

@@ -16,6 +16,7 @@
 //! - `telemetry`, `inbox`, `twin`, `methods`: its links; `outbox`: what is under way to the first; `pump`: sending on the others
 //! - `message`, `encode`, `time`, `names`, `reason`, `outlet`: what is said
 
+mod attach;
 mod cbs;
 mod connection;
 mod device;

@@ -1,164 +1,253 @@
-//! The links of one device's part: attached as they are wanted, each feature's as a task.
+//! What a device's part has of links, and what it should have: each feature's links are served by a task.
 
-use fe2o3_amqp::link::CreditMode;
-use fe2o3_amqp::session::SessionHandle;
+use std::future::Future;
+
 use fe2o3_amqp::{Receiver, Sender};
-use fe2o3_amqp_types::definitions::{Error, Fields, SenderSettleMode};
-use iothub_core::{Feature, OpError, OpId, TransportEvent};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use fe2o3_amqp_types::definitions::Error;
+use iothub_core::{Feature, OpError, TransportEvent};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
+use crate::attach::Links;
 use crate::inbox::{Inbox, Settle};
 use crate::methods::{self, Answer};
-use crate::names::{Names, guid};
 use crate::outbox::Line;
 use crate::outlet::{Outlet, Wait};
 use crate::reason::{self, Reason};
 use crate::telemetry;
 use crate::twin::{self, Ask};
 
-/// How many replies and calls the hub may send ahead.
-const CREDIT: u32 = 200;
+/// Where the links of a feature are.
+enum Place<T> {
+    Absent,
+    /// A task serves them, and is spoken to here.
+    Served(mpsc::UnboundedSender<T>),
+    /// They are let go, and the hub has not said that they are gone. What it still sends on them is its own again.
+    Ending,
+    Refused,
+}
 
-/// The links of a feature, as a task.
-struct Links<T> {
-    to: mpsc::UnboundedSender<T>,
-    task: AbortHandle,
+impl<T> Place<T> {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Absent => Standing::Absent,
+            Self::Served(_) => Standing::Served,
+            Self::Ending => Standing::Ending,
+            Self::Refused => Standing::Refused,
+        }
+    }
+
+    /// Hands this to the task that serves the links; gives it back if there is none.
+    fn hand(&self, what: T) -> Result<(), T> {
+        match self {
+            Self::Served(task) => task.send(what).map_err(|unsent| unsent.0),
+            _ => Err(what),
+        }
+    }
+}
+
+/// A [`Place`], whatever its links are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Absent,
+    Served,
+    Ending,
+    Refused,
+}
+
+/// What a part learns of its links.
+pub(crate) enum Step {
+    Attached(Feature, Result<Box<Links>, Reason>),
+    /// The hub has answered whether it tells the changes of the twin.
+    TwinReady,
+}
+
+/// What a task of links has come to.
+pub(crate) enum Ended {
+    /// It let go of its links, as it should, and they are gone.
+    Gone(Feature),
+    /// The links of this feature, or of telemetry.
+    Broken(Option<Feature>, Reason),
 }
 
 pub(crate) struct Part {
-    pub(crate) names: Names,
     outlet: Outlet,
-    pub(crate) session: SessionHandle<()>,
-    /// Ended only by a reason.
-    pub(crate) tasks: JoinSet<(Option<Feature>, Reason)>,
-    inbox: Option<Links<Settle>>,
-    methods: Option<Links<Answer>>,
-    twin: Option<Links<Ask>>,
+    is_module: bool,
+    wanted: Vec<Feature>,
+    pub(crate) tasks: JoinSet<Ended>,
+    to_attach: mpsc::UnboundedSender<Feature>,
+    steps: mpsc::UnboundedSender<Step>,
+    /// The feature whose links are being attached.
+    attaching: Option<Feature>,
+    inbox: Place<Settle>,
+    methods: Place<Answer>,
+    twin: Place<Ask>,
+    /// What waits for the twin's links.
+    held: Vec<Ask>,
+    /// Whether the twin was asked for its changes.
     changes: bool,
-    /// The features whose links the hub refused.
-    refused: Vec<Feature>,
+    /// The twin's links are there, and not yet ready.
+    is_twin_late: bool,
+    /// Whether it was told that the hub must answer.
+    is_waiting: bool,
+    is_ready: bool,
     /// Numbers deliveries, over all links of this part: far apart for each new link.
     links: u64,
 }
 
 impl Part {
-    pub(crate) fn new(names: Names, outlet: Outlet, session: SessionHandle<()>) -> Self {
+    /// Without links. It waits for the hub already.
+    pub(crate) fn new(
+        outlet: Outlet,
+        is_module: bool,
+        to_attach: mpsc::UnboundedSender<Feature>,
+        steps: mpsc::UnboundedSender<Step>,
+    ) -> Self {
         Self {
-            names,
             outlet,
-            session,
+            is_module,
+            wanted: Vec::new(),
             tasks: JoinSet::new(),
-            inbox: None,
-            methods: None,
-            twin: None,
+            to_attach,
+            steps,
+            attaching: None,
+            inbox: Place::Absent,
+            methods: Place::Absent,
+            twin: Place::Absent,
+            held: Vec::new(),
             changes: false,
-            refused: Vec::new(),
+            is_twin_late: false,
+            is_waiting: true,
+            is_ready: false,
             links: 0,
         }
     }
 
-    /// Attaches the link of telemetry, and serves it.
-    pub(crate) async fn attach_events(&mut self, messages: Line, batching: bool) -> Result<(), Reason> {
-        let (kind, address, fields) = ("events", self.names.events(), self.names.properties());
-        let mut sender = self.attach_sender(kind, address, fields, SenderSettleMode::Unsettled).await?;
-        // A hub may refuse a link by answering first and detaching then.
-        tokio::select! {
-            biased;
-            ended = sender.on_detach() => return Err(ended.into()),
-            () = self.outlet.queue.pause() => {}
+    /// Serves telemetry, which makes the device connected, and goes on to what is wanted.
+    pub(crate) fn begin(&mut self, sender: Sender, messages: Line, batching: bool, wanted: Vec<Feature>) {
+        let served = telemetry::run(sender, messages, self.outlet.clone(), batching);
+        self.tasks.spawn(async move { Ended::Broken(None, served.await) });
+        self.outlet.event(TransportEvent::Connected { session_present: false });
+        self.wanted = wanted;
+        self.go_on(true);
+    }
+
+    /// The features that have links of their own.
+    fn features(&self) -> [Feature; 3] {
+        let inbox = if self.is_module { Feature::Inputs } else { Feature::CloudToDevice };
+        [inbox, Feature::Methods, Feature::Twin]
+    }
+
+    fn standing(&self, feature: Feature) -> Standing {
+        match feature {
+            Feature::Methods => self.methods.standing(),
+            Feature::Twin => self.twin.standing(),
+            _ => self.inbox.standing(),
         }
-        let outlet = self.outlet.clone();
-        self.tasks.spawn(async move { (None, telemetry::run(sender, messages, outlet, batching).await) });
-        Ok(())
     }
 
-    async fn attach_sender(
-        &mut self,
-        kind: &str,
-        address: String,
-        properties: Fields,
-        mode: SenderSettleMode,
-    ) -> Result<Sender, Reason> {
-        let name = self.names.link(kind);
-        let sender = Sender::builder()
-            .source(name.clone())
-            .name(name)
-            .target(address)
-            .sender_settle_mode(mode)
-            .properties(properties)
-            .attach(&mut self.session)
-            .await?;
-        Ok(sender)
-    }
-
-    async fn attach_receiver(
-        &mut self,
-        kind: &str,
-        address: String,
-        properties: Fields,
-        mode: SenderSettleMode,
-        credit: CreditMode,
-    ) -> Result<Receiver, Reason> {
-        let name = self.names.link(kind);
-        let receiver = Receiver::builder()
-            .target(name.clone())
-            .name(name)
-            .source(address)
-            .sender_settle_mode(mode)
-            .properties(properties)
-            .credit_mode(credit)
-            .attach(&mut self.session)
-            .await?;
-        Ok(receiver)
-    }
-
-    /// Makes the links what is wanted. A link that the hub refuses is told and left out.
-    pub(crate) async fn reconcile(&mut self, wanted: &[Feature]) -> Result<(), Reason> {
-        self.refused.retain(|refused| wanted.contains(refused));
-        let inbox = if self.names.is_module { Feature::Inputs } else { Feature::CloudToDevice };
-        for feature in [inbox, Feature::Methods, Feature::Twin] {
-            let is_wanted =
-                wanted.contains(&feature) || (feature == Feature::Twin && wanted.contains(&Feature::DesiredProperties));
-            let is_there = match feature {
-                Feature::Methods => self.methods.is_some(),
-                Feature::Twin => self.twin.is_some(),
-                _ => self.inbox.is_some(),
-            };
-            if is_wanted && !is_there && !self.refused.contains(&feature) {
-                self.outlet.waits(Wait::Links, true);
-                let changes = wanted.contains(&Feature::DesiredProperties);
-                let attached = match feature {
-                    Feature::Methods => self.attach_methods().await,
-                    Feature::Twin => self.attach_twin(changes).await,
-                    other => self.attach_inbox(other).await,
-                };
-                match attached {
-                    Ok(()) => {}
-                    Err(Reason::Hub(error)) if reason::is_refusal(&error) => self.refuse(feature, wanted, &error),
-                    Err(reason) => return Err(reason),
-                }
-            } else if !is_wanted && is_there {
-                self.detach(feature);
+    fn put(&mut self, feature: Feature, standing: Standing) {
+        fn put<T>(place: &mut Place<T>, standing: Standing) {
+            *place = match standing {
+                Standing::Absent => Place::Absent,
+                Standing::Ending => Place::Ending,
+                Standing::Refused => Place::Refused,
+                Standing::Served => return,
             }
         }
-        let changes = wanted.contains(&Feature::DesiredProperties);
-        if let Some(twin) = &self.twin
-            && changes != self.changes
-        {
-            let _ = twin.to.send(Ask::Changes(changes));
+        match feature {
+            Feature::Methods => put(&mut self.methods, standing),
+            Feature::Twin => put(&mut self.twin, standing),
+            _ => put(&mut self.inbox, standing),
         }
-        self.changes = changes && self.twin.is_some();
-        self.outlet.waits(Wait::Links, false);
+    }
+
+    /// What is wanted, from now on.
+    pub(crate) fn want(&mut self, wanted: Vec<Feature>) {
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        for feature in self.features() {
+            let is_same = users(feature, &before).eq(users(feature, &self.wanted));
+            if self.standing(feature) == Standing::Refused && !is_same {
+                self.put(feature, Standing::Absent);
+            }
+        }
+        self.refuse_held();
+        self.go_on(false);
+    }
+
+    pub(crate) fn step(&mut self, step: Step) -> Result<(), Reason> {
+        match step {
+            Step::TwinReady => self.is_twin_late = false,
+            Step::Attached(feature, links) => {
+                self.attaching = None;
+                match links {
+                    Ok(links) => self.serve(feature, *links),
+                    Err(Reason::Hub(error)) if reason::is_refusal(&error) => self.refuse(feature, &error),
+                    Err(reason) => return Err(reason),
+                }
+            }
+        }
+        self.go_on(true);
         Ok(())
+    }
+
+    /// A task has ended. The hub refuses a link when it is attached; the end of one that there was is an outage, or what was
+    /// under way on it would never end, and what it missed never come.
+    pub(crate) fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Reason> {
+        match ended {
+            Ok(Ended::Gone(feature)) => self.put(feature, Standing::Absent),
+            Ok(Ended::Broken(Some(Feature::Twin), Reason::Hub(error)))
+                if self.is_twin_late && reason::is_refusal(&error) =>
+            {
+                self.forget_waits(Feature::Twin);
+                self.refuse(Feature::Twin, &error);
+            }
+            Ok(Ended::Broken(_, reason)) => return Err(reason),
+            Err(error) => return Err(Reason::Protocol(format!("the task of a link ended: {error}"))),
+        }
+        self.go_on(true);
+        Ok(())
+    }
+
+    /// Does what is to be done next for the links to be those that are wanted. `answered` if the hub has done its part of it.
+    fn go_on(&mut self, answered: bool) {
+        let features = self.features();
+        for feature in features {
+            if self.standing(feature) == Standing::Served && users(feature, &self.wanted).next().is_none() {
+                self.let_go(feature);
+            }
+        }
+        let changes = self.wanted.contains(&Feature::DesiredProperties);
+        if changes != self.changes && self.twin.hand(Ask::Changes(changes)).is_ok() {
+            self.changes = changes;
+        }
+        let is_wanted = |feature: &&Feature| users(**feature, &self.wanted).next().is_some();
+        if self.attaching.is_none() {
+            self.attaching =
+                features.iter().filter(is_wanted).find(|f| self.standing(**f) == Standing::Absent).copied();
+            if let Some(feature) = self.attaching {
+                // When nobody attaches the session has ended, which is told.
+                let _ = self.to_attach.send(feature);
+            }
+        }
+        let is_ending = features.iter().any(|feature| self.standing(*feature) == Standing::Ending);
+        let waits = self.attaching.is_some() || is_ending;
+        if waits != self.is_waiting || (waits && answered) {
+            self.outlet.waits(Wait::Links, waits);
+            self.is_waiting = waits;
+        }
+        let is_there = |feature: &Feature| matches!(self.standing(*feature), Standing::Served | Standing::Refused);
+        if !self.is_ready && !self.is_twin_late && features.iter().filter(is_wanted).all(is_there) {
+            self.is_ready = true;
+            self.outlet.event(TransportEvent::Ready);
+        }
     }
 
     /// Tells that the links of this feature are refused, by the names under which they are wanted.
-    fn refuse(&mut self, feature: Feature, wanted: &[Feature], error: &Error) {
-        self.refused.push(feature);
-        let users: &[Feature] =
-            if feature == Feature::Twin { &[Feature::Twin, Feature::DesiredProperties] } else { &[feature] };
-        for feature in users.iter().copied().filter(|user| wanted.contains(user)) {
+    fn refuse(&mut self, feature: Feature, error: &Error) {
+        self.put(feature, Standing::Refused);
+        self.refuse_held();
+        for feature in users(feature, &self.wanted) {
             self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail: reason::words(error) });
         }
     }
@@ -169,124 +258,123 @@ impl Part {
         self.links << 40
     }
 
-    async fn attach_inbox(&mut self, feature: Feature) -> Result<(), Reason> {
-        let (address, kind) = match feature {
-            Feature::Inputs => (self.names.events(), "inputs"),
-            _ => (self.names.cloud_to_device(), "devicebound"),
-        };
-        let fields = self.names.properties();
-        let receiver = self.attach_receiver(kind, address, fields, SenderSettleMode::Mixed, CreditMode::Manual).await?;
-        let (to, settlements) = mpsc::unbounded_channel();
-        let inbox = Inbox::new(receiver, self.outlet.clone(), self.outlet.run);
-        let first = self.first_key();
-        let task = self.tasks.spawn(async move { (Some(feature), inbox.run(settlements, first).await) });
-        self.inbox = Some(Links { to, task });
-        Ok(())
-    }
-
-    async fn attach_methods(&mut self) -> Result<(), Reason> {
-        let fields = self.names.paired_properties(&format!("methods:{}", guid()));
-        let (address, mode) = (self.names.methods(), SenderSettleMode::Settled);
-        let answers = self.attach_sender("method-answers", address.clone(), fields.clone(), mode.clone()).await?;
-        let calls = self.attach_receiver("method-calls", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let (to, decided) = mpsc::unbounded_channel();
+    /// Begins to serve links.
+    fn serve(&mut self, feature: Feature, links: Links) {
+        if users(feature, &self.wanted).next().is_none() {
+            self.put(feature, Standing::Ending);
+            return self.spawn(feature, async move { Ok(links.into_receiver()) });
+        }
         let (outlet, first) = (self.outlet.clone(), self.first_key());
-        let served =
-            async move { (Some(Feature::Methods), methods::run(calls, answers, outlet, decided, first).await) };
-        let task = self.tasks.spawn(served);
-        self.methods = Some(Links { to, task });
-        Ok(())
-    }
-
-    async fn attach_twin(&mut self, changes: bool) -> Result<(), Reason> {
-        let fields = self.names.paired_properties(&format!("twin:{}", guid()));
-        let (address, mode) = (self.names.twin(), SenderSettleMode::Settled);
-        let requests = self.attach_sender("twin-requests", address.clone(), fields.clone(), mode.clone()).await?;
-        let replies = self.attach_receiver("twin-replies", address, fields, mode, CreditMode::Auto(CREDIT)).await?;
-        let (to, asked) = mpsc::unbounded_channel();
-        let (ready, is_ready) = oneshot::channel();
-        let served = twin::run(requests, replies, self.outlet.clone(), asked, changes, ready);
-        let task = self.tasks.spawn(async move { (Some(Feature::Twin), served.await) });
-        // Its own request has its own time.
-        self.outlet.waits(Wait::Links, false);
-        if let Err(reason) = is_ready.await.unwrap_or(Err(Reason::WithItsParent)) {
-            task.abort();
-            self.outlet.waits(Wait::Changes, false);
-            return Err(reason);
+        match links {
+            Links::Inbox(receiver) => {
+                let (task, settlements) = mpsc::unbounded_channel();
+                self.inbox = Place::Served(task);
+                self.spawn(feature, Inbox::new(receiver, outlet).run(settlements, first));
+            }
+            Links::Methods { calls, answers } => {
+                let (task, decided) = mpsc::unbounded_channel();
+                self.methods = Place::Served(task);
+                self.spawn(feature, methods::run(calls, answers, outlet, decided, first));
+            }
+            Links::Twin { requests, replies } => {
+                let (task, asked) = mpsc::unbounded_channel();
+                self.twin = Place::Served(task);
+                self.changes = self.wanted.contains(&Feature::DesiredProperties);
+                self.is_twin_late = self.changes;
+                let ready = self.changes.then(|| self.steps.clone());
+                self.spawn(feature, twin::run(requests, replies, outlet, asked, ready));
+                std::mem::take(&mut self.held).into_iter().for_each(|ask| self.ask(ask));
+            }
         }
-        self.changes = changes;
-        self.twin = Some(Links { to, task });
-        Ok(())
     }
 
-    /// Lets the links of a feature go; the hub has back what was undecided.
-    fn detach(&mut self, feature: Feature) {
-        let (task, waits): (_, &[Wait]) = match feature {
-            Feature::Methods => (self.methods.take().map(|links| links.task), &[Wait::AnswerCredit]),
-            Feature::Twin => (self.twin.take().map(|links| links.task), &[Wait::TwinCredit, Wait::Changes]),
-            _ => (self.inbox.take().map(|links| links.task), &[]),
+    /// Runs a task that serves links until they end, or are let go: then it gives back the one on which the hub sends.
+    fn spawn(&mut self, feature: Feature, served: impl Future<Output = Result<Receiver, Reason>> + Send + 'static) {
+        self.tasks.spawn(async move {
+            match served.await {
+                Ok(receiver) => {
+                    // It listens until the hub knows; however that ends, the link is no more.
+                    let _ = receiver.close().await;
+                    Ended::Gone(feature)
+                }
+                Err(reason) => Ended::Broken(Some(feature), reason),
+            }
+        });
+    }
+
+    /// Lets the links of a feature go, when what was decided and answered is with the hub; it has back what was undecided.
+    fn let_go(&mut self, feature: Feature) {
+        self.put(feature, Standing::Ending);
+        self.forget_waits(feature);
+    }
+
+    fn forget_waits(&mut self, feature: Feature) {
+        let waits: &[Wait] = match feature {
+            Feature::Methods => &[Wait::AnswerCredit],
+            Feature::Twin => &[Wait::TwinCredit, Wait::Changes],
+            _ => &[],
         };
-        if let Some(task) = task {
-            task.abort();
-        }
         waits.iter().for_each(|wait| self.outlet.waits(*wait, false));
-    }
-
-    /// A task has ended: with its links, or because it was let go. The hub refuses a link when it is attached; the end of
-    /// one that there was is an outage, or what was under way on it would never end, and what it missed never come.
-    pub(crate) fn ended(&mut self, ended: Result<(Option<Feature>, Reason), JoinError>) -> Result<(), Reason> {
-        match ended {
-            Ok((_, reason)) => Err(reason),
-            Err(_) => Ok(()),
+        if feature == Feature::Twin {
+            (self.changes, self.is_twin_late) = (false, false);
         }
     }
 
     pub(crate) fn settle(&self, settle: Settle) {
         let id = settle.id;
-        let sent = self.inbox.as_ref().map(|links| links.to.send(settle).is_ok());
-        if sent != Some(true) {
+        if self.inbox.hand(settle).is_err() {
             self.outlet.done(id, Err(OpError::Stale));
         }
     }
 
     pub(crate) fn answer(&self, answer: Answer) {
         let id = answer.id;
-        let sent = self.methods.as_ref().map(|links| links.to.send(answer).is_ok());
-        if sent != Some(true) {
+        if self.methods.hand(answer).is_err() {
             self.outlet.done(id, Err(OpError::Stale));
         }
     }
 
-    pub(crate) fn ask(&self, ask: Ask) {
-        let id = match &ask {
-            Ask::Get(id) | Ask::Report(id, _) => Some(*id),
-            Ask::Changes(_) | Ask::Forget(_) => None,
-        };
-        let sent = self.twin.as_ref().map(|links| links.to.send(ask).is_ok());
-        if let (Some(id), false) = (id, sent == Some(true)) {
-            self.without_twin(id);
+    /// Asks the twin, now or when its links are there.
+    pub(crate) fn ask(&mut self, ask: Ask) {
+        let Err(ask) = self.twin.hand(ask) else { return };
+        if let Ask::Forget(id) = ask {
+            self.held.retain(|held| held.id() != Some(id));
+        } else {
+            self.held.push(ask);
+            self.refuse_held();
         }
     }
 
-    fn without_twin(&self, id: OpId) {
-        self.outlet.done(id, Err(OpError::Rejected("there are no twin links".to_owned())));
+    /// Ends what waits for links of the twin that will not be there.
+    fn refuse_held(&mut self) {
+        let is_wanted = users(Feature::Twin, &self.wanted).next().is_some();
+        if is_wanted && self.standing(Feature::Twin) != Standing::Refused {
+            return;
+        }
+        for id in self.held.drain(..).filter_map(|ask| ask.id()) {
+            self.outlet.done(id, Err(OpError::Rejected("there are no twin links".to_owned())));
+        }
     }
 
-    /// Hands the hub what was decided and answered, and ends the session.
+    /// Hands the hub what was decided and answered, and lets all links go. Telemetry and twin requests that have no outcome
+    /// are lost, as the engine knows.
     pub(crate) async fn leave(mut self) {
-        // Their channels close, and they end when they have handed on what was in them. Telemetry and twin requests that
-        // have no outcome are lost, as the engine knows.
-        let (inbox, methods) = (self.inbox.take(), self.methods.take());
-        let mut handing_on = usize::from(inbox.is_some()) + usize::from(methods.is_some());
-        drop((inbox, methods));
-        while handing_on > 0 {
+        self.wanted.clear();
+        self.go_on(false);
+        while self.features().into_iter().any(|feature| self.standing(feature) == Standing::Ending) {
             match self.tasks.join_next().await {
-                Some(Ok((Some(Feature::CloudToDevice | Feature::Inputs | Feature::Methods), _))) => handing_on -= 1,
+                Some(Ok(Ended::Gone(feature) | Ended::Broken(Some(feature), _))) => self.put(feature, Standing::Absent),
                 Some(_) => {}
                 None => break,
             }
         }
         self.tasks.shutdown().await;
-        let _ = self.session.end().await;
     }
+}
+
+/// Those of the wanted features that need the links of this one.
+fn users(feature: Feature, wanted: &[Feature]) -> impl Iterator<Item = Feature> {
+    let uses =
+        move |user: &&Feature| **user == feature || (feature == Feature::Twin && **user == Feature::DesiredProperties);
+    wanted.iter().filter(uses).copied()
 }

@@ -25,7 +25,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Hands calls up and answers them until a link ends, or nothing can be answered any more.
+/// Hands calls up and answers them until a link ends, or nothing can be answered any more: then the link of calls is free.
 ///
 /// `next` numbers the calls of a connection, whatever link they come on.
 pub(crate) async fn run(
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     outlet: Outlet,
     mut decided: mpsc::UnboundedReceiver<Answer>,
     mut next: u64,
-) -> Reason {
+) -> Result<Receiver, Reason> {
     let (to_hub, parcels) = mpsc::unbounded_channel();
     let mut methods = Methods { to_hub, outlet: outlet.clone(), unanswered: BTreeMap::new() };
     let pump = pump::run(answers, parcels, move |news| match news {
@@ -52,20 +52,23 @@ pub(crate) async fn run(
                 None => {
                     // What is decided still goes out.
                     drop(methods);
-                    return pump.await;
+                    return match pump.await {
+                        Reason::WithItsParent => Ok(calls),
+                        reason => Err(reason),
+                    };
                 }
             },
-            reason = &mut pump => return reason,
+            reason = &mut pump => return Err(reason),
             received = calls.recv::<Body<Value>>() => match received {
                 Ok(delivery) => {
                     next += 1;
                     // Settled by the hub already; this is for the link's credit.
                     if let Err(error) = calls.accept(&delivery).await {
-                        return error.into();
+                        return Err(error.into());
                     }
                     methods.called(next, delivery.into_message());
                 }
-                Err(error) => return error.into(),
+                Err(error) => return Err(error.into()),
             },
         }
     }

@@ -9,8 +9,9 @@ use fe2o3_amqp_types::messaging::{Body, Data, Message as Wire, MessageAnnotation
 use iothub_core::{Feature, OpError, OpId, Reply, TransportEvent};
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::links::Step;
 use crate::message;
 use crate::outlet::{Outlet, Wait};
 use crate::pump::{self, News, Parcel, Sent};
@@ -29,6 +30,16 @@ pub(crate) enum Ask {
     Forget(OpId),
 }
 
+impl Ask {
+    /// The operation that is to have an outcome.
+    pub(crate) fn id(&self) -> Option<OpId> {
+        match self {
+            Self::Get(id) | Self::Report(id, _) => Some(*id),
+            Self::Changes(_) | Self::Forget(_) => None,
+        }
+    }
+}
+
 enum Waiting {
     Get(OpId),
     Report(OpId),
@@ -36,35 +47,23 @@ enum Waiting {
     Unsubscribed,
 }
 
-/// The end at which a twin says that it serves, or why it never will.
-pub(crate) type Ready = oneshot::Sender<Result<(), Reason>>;
-
-/// Serves until a link ends. `asked` closes when the links are to end.
+/// Serves until a link ends, or nothing will be asked any more: then the link of replies is free.
 ///
-/// With `changes` it subscribes to them before anything else, and is `ready` when the hub has answered. If it ends before, that is told there.
+/// With `ready` it subscribes to changes before anything else, and says there when the hub has answered.
 pub(crate) async fn run(
     requests: Sender,
     replies: Receiver,
     outlet: Outlet,
     asked: mpsc::UnboundedReceiver<Ask>,
-    changes: bool,
-    ready: Ready,
-) -> Reason {
+    ready: Option<mpsc::UnboundedSender<Step>>,
+) -> Result<Receiver, Reason> {
     let (to_hub, parcels) = mpsc::unbounded_channel();
-    let mut twin =
-        Twin { to_hub, outlet, last: 0, waiting: BTreeMap::new(), held: VecDeque::new(), ready: Some(ready) };
-    if changes {
+    let subscribes = ready.is_some();
+    let mut twin = Twin { to_hub, outlet, last: 0, waiting: BTreeMap::new(), held: VecDeque::new(), ready };
+    if subscribes {
         twin.ask(Ask::Changes(true));
-    } else {
-        twin.is_ready(Ok(()));
     }
-    let reason = twin.serve(requests, replies, parcels, asked).await;
-    if twin.ready.is_some() {
-        twin.is_ready(Err(reason));
-        // Told where it was waited for, and nowhere else.
-        return std::future::pending().await;
-    }
-    reason
+    twin.serve(requests, replies, parcels, asked).await
 }
 
 struct Twin {
@@ -74,7 +73,7 @@ struct Twin {
     waiting: BTreeMap<String, Waiting>,
     /// What must wait for the hub's answer to the subscription: a whole twin that was fetched before it could miss a change.
     held: VecDeque<Ask>,
-    ready: Option<Ready>,
+    ready: Option<mpsc::UnboundedSender<Step>>,
 }
 
 /// A request, called by its correlation id.
@@ -87,7 +86,7 @@ impl Twin {
         mut replies: Receiver,
         parcels: mpsc::UnboundedReceiver<Request>,
         mut asked: mpsc::UnboundedReceiver<Ask>,
-    ) -> Reason {
+    ) -> Result<Receiver, Reason> {
         let outlet = self.outlet.clone();
         let (refuse, mut refused) = mpsc::unbounded_channel();
         let pump = pump::run(requests, parcels, move |news| match news {
@@ -102,25 +101,19 @@ impl Twin {
                 received = replies.recv::<Body<Value>>() => match received {
                     Ok(delivery) => {
                         if let Err(error) = replies.accept(&delivery).await {
-                            return error.into();
+                            return Err(error.into());
                         }
                         self.received(delivery.into_message());
                     }
-                    Err(error) => return error.into(),
+                    Err(error) => return Err(error.into()),
                 },
                 Some((id, words)) = refused.recv() => self.answered(&id, Err(OpError::Rejected(words)), None),
                 ask = asked.recv() => match ask {
                     Some(ask) => self.ask(ask),
-                    None => return Reason::WithItsParent,
+                    None => return Ok(replies),
                 },
-                reason = &mut pump => return reason,
+                reason = &mut pump => return Err(reason),
             }
-        }
-    }
-
-    fn is_ready(&mut self, how: Result<(), Reason>) {
-        if let Some(ready) = self.ready.take() {
-            let _ = ready.send(how);
         }
     }
 
@@ -130,7 +123,7 @@ impl Twin {
 
     fn ask(&mut self, ask: Ask) {
         if let Ask::Forget(id) = ask {
-            self.held.retain(|held| !matches!(held, Ask::Get(of) | Ask::Report(of, _) if *of == id));
+            self.held.retain(|held| held.id() != Some(id));
             self.waiting.retain(|_, waiting| !matches!(waiting, Waiting::Get(of) | Waiting::Report(of) if *of == id));
             return;
         }
@@ -212,7 +205,10 @@ impl Twin {
                     self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail });
                 }
                 self.outlet.waits(Wait::Changes, false);
-                self.is_ready(Ok(()));
+                if let Some(ready) = self.ready.take() {
+                    // Nobody listens to a part that is over.
+                    let _ = ready.send(Step::TwinReady);
+                }
                 for ask in std::mem::take(&mut self.held) {
                     self.ask(ask);
                 }

@@ -1,4 +1,4 @@
-//! The transport alone, in virtual time.
+//! Telemetry: alone and in batches, with outcomes, without, and late.
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use iothub_client::{
-    ConnectionErrorKind, Identity, Message, Now, Op, OpError, OpId, Registration, Reply, Slot, Submit, Transport,
-    TransportEvent,
+    ConnectionErrorKind, Delivery, Disposition, Feature, Identity, Message, Now, Op, OpError, OpId, Registration,
+    Reply, Slot, Submit, Transport, TransportEvent,
 };
 use iothub_emulator::{Config, OfflineConnection, OfflineHub};
 use iothub_net::memory::{self, PeerEnd, Script};
@@ -21,6 +21,12 @@ pub(crate) enum Seen {
     Ready,
     Down(ConnectionErrorKind),
     Done(u64, Result<Reply, OpError>),
+    /// A message with this text.
+    Message(String, Delivery),
+    /// A call of this method.
+    Method(String, Delivery),
+    Refused(Feature),
+    Desired,
 }
 
 pub(crate) fn done(id: u64) -> Seen {
@@ -93,6 +99,10 @@ impl Bench {
                 TransportEvent::Ready => Seen::Ready,
                 TransportEvent::Down(error) => Seen::Down(error.kind),
                 TransportEvent::Done { id, result } => Seen::Done(id.0, result),
+                TransportEvent::Message { message, delivery, .. } => Seen::Message(text(message.payload()), delivery),
+                TransportEvent::Method { name, delivery, .. } => Seen::Method(name, delivery),
+                TransportEvent::SubscriptionRefused { feature, .. } => Seen::Refused(feature),
+                TransportEvent::DesiredProperties(_) => Seen::Desired,
                 other => panic!("{other:?}"),
             }));
             let moved = self.carry();
@@ -154,6 +164,30 @@ impl Bench {
         self.transport.forget(self.slot, OpId(id));
     }
 
+    pub(crate) fn subscribe(&mut self, wanted: &[Feature]) {
+        self.transport.subscribe(self.slot, wanted);
+    }
+
+    pub(crate) fn submit(&mut self, id: u64, op: Op<'_>) -> Submit {
+        self.transport.submit(self.slot, OpId(id), op, self.now)
+    }
+
+    pub(crate) fn settle(&mut self, id: u64, delivery: Delivery, disposition: Disposition) {
+        assert_eq!(self.submit(id, Op::Settle { delivery, disposition }), Submit::Taken);
+    }
+
+    /// The client says what it has to say, which does not reach the hub yet.
+    pub(crate) fn speak(&mut self) {
+        self.transport.do_work(self.now);
+    }
+
+    /// What the hub has said reaches the client's socket.
+    pub(crate) fn hub_speaks(&mut self) {
+        let wire = self.wire.as_mut().unwrap();
+        wire.hub.poll();
+        wire.peer.send(&wire.hub.take_output());
+    }
+
     /// The connection breaks when so many more bytes of the client's have reached the hub.
     pub(crate) fn cut_after(&mut self, bytes: usize) {
         self.wire.as_mut().unwrap().peer.cut_after_receiving(bytes);
@@ -172,7 +206,6 @@ impl Bench {
 
     /// The texts that the hub has stored, in order.
     pub(crate) fn stored(&self) -> Vec<String> {
-        let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
         self.hub.telemetry(DEVICE).iter().map(|record| text(&record.body)).collect()
     }
 
@@ -181,6 +214,10 @@ impl Bench {
         let sent = std::mem::take(&mut self.wire.as_mut().unwrap().sent);
         frames(&sent).filter_map(is_batch).collect()
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The bodies of the AMQP frames in these bytes.

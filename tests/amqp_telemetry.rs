@@ -1,4 +1,7 @@
-//! A client and a hub on sockets.
+//! Telemetry over AMQP between a client and a hub on sockets: alone and in batches, with outcomes, without, and late. Each
+//! test looks at both ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
