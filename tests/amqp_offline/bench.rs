@@ -188,6 +188,11 @@ impl Bench {
         wire.peer.send(&wire.hub.take_output());
     }
 
+    /// The hub says this, whatever else it does.
+    pub(crate) fn hub_says(&mut self, bytes: &[u8]) {
+        self.wire.as_mut().unwrap().peer.send(bytes);
+    }
+
     /// The connection breaks when so many more bytes of the client's have reached the hub.
     pub(crate) fn cut_after(&mut self, bytes: usize) {
         self.wire.as_mut().unwrap().peer.cut_after_receiving(bytes);

@@ -154,3 +154,20 @@ fn links_come_and_go_as_often_as_they_like() {
     bench.send_all([1]);
     assert_eq!(bench.work(), [done(1)]);
 }
+
+#[test]
+fn a_disposition_of_more_deliveries_than_there_can_be_is_an_outage() {
+    let mut bench = Bench::connected();
+    // On channel 1, as the receiver of deliveries 0 to 4,294,967,295, which are settled.
+    bench.hub_says(&[
+        0, 0, 0, 28, 2, 0, 0, 1, 0x00, 0x53, 0x15, 0xd0, 0, 0, 0, 12, 0, 0, 0, 4, 0x41, 0x43, 0x70, 0xff, 0xff,
+    ]);
+    bench.hub_says(&[0xff, 0xff, 0x41]);
+    let seen = bench.work();
+    let [Seen::Down(ConnectionErrorKind::Protocol { detail })] = &seen[..] else { panic!("{seen:?}") };
+    assert!(detail.contains("0 to 4294967295"), "{detail}");
+    bench.hub_notices();
+    bench.connect();
+    bench.send_all([1]);
+    assert_eq!(bench.work(), [done(1)]);
+}

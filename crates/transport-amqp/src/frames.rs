@@ -6,6 +6,7 @@
 //!   that its Begin is answered, with no window; the hub's own Begin, when it comes, gives the windows, as a Flow. The
 //!   hub's channels are renamed to the client's meanwhile.
 //! - It ends a link whose messages are longer than the hub said that they would be, as they may be by a few bytes.
+//! - It looks up each delivery of a disposition, be it of billions. So one of more than there can be ends the connection.
 //!
 //! Descriptors are numbers, as everybody writes them.
 
@@ -13,12 +14,15 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BytesMut};
 use fe2o3_amqp_types::definitions::Role;
-use fe2o3_amqp_types::performatives::{Attach, Begin, Flow, Open, Performative};
+use fe2o3_amqp_types::performatives::{Attach, Begin, Disposition, Flow, Open, Performative};
 
 /// More than any frame has that is looked at as a whole: the client's max-frame-size.
 const MAX_FRAME: usize = 65_536;
 /// What the client takes of one message: what the hub takes of one, whichever link it is on.
 const MAX_MESSAGE: u64 = 1024 * 1024;
+/// How many deliveries the hub may settle at once: there can be no more in a session, for a device has at most 65,000 messages
+/// under way.
+const MAX_SETTLED: u32 = 65_536;
 /// A channel that no session has.
 const NO_CHANNEL: u16 = u16::MAX;
 
@@ -29,6 +33,7 @@ const HEADER: usize = 8;
 const OPEN: u8 = 0x10;
 const BEGIN: u8 = 0x11;
 const ATTACH: u8 = 0x12;
+const DISPOSITION: u8 = 0x15;
 const END: u8 = 0x17;
 
 /// What the first bytes of a frame say.
@@ -94,9 +99,16 @@ pub(crate) struct Incoming {
     /// What the package is told when the present frame has passed.
     early: Vec<u8>,
     idle_time_out: Option<u32>,
+    /// Why nothing passes any more.
+    refused: Option<String>,
 }
 
 impl Incoming {
+    /// What the hub said that must not reach the package: the connection is of no use any more.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
     /// The idle time-out that the hub announced, in milliseconds; none is none.
     pub(crate) fn idle_time_out(&self) -> Option<u32> {
         self.idle_time_out.filter(|time_out| *time_out > 0)
@@ -138,7 +150,7 @@ impl Incoming {
     /// Takes bytes as they came.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
-        loop {
+        while self.refused.is_none() {
             let now = self.left.min(self.held.len());
             self.passed.extend_from_slice(&self.held[..now]);
             self.held.advance(now);
@@ -150,7 +162,9 @@ impl Incoming {
             match Head::of(&self.held) {
                 Head::Short => return,
                 Head::Other(size) => self.left = size,
-                Head::Frame { size, body, code: Some(code @ (OPEN | BEGIN | ATTACH)) } if size <= MAX_FRAME => {
+                Head::Frame { size, body, code: Some(code @ (OPEN | BEGIN | ATTACH | DISPOSITION)) }
+                    if size <= MAX_FRAME =>
+                {
                     if self.held.len() < size {
                         return;
                     }
@@ -194,6 +208,10 @@ impl Incoming {
                 self.channels.insert(channel, ours);
                 write(ours, &Performative::Flow(windows(&begin)))
             }),
+            DISPOSITION => {
+                self.refused = serde_amqp::from_slice::<Disposition>(&frame[body..]).ok().and_then(|d| too_wide(&d));
+                None
+            }
             _ => serde_amqp::from_slice::<Attach>(&frame[body..]).ok().and_then(|mut attach| {
                 let said = attach.max_message_size.filter(|said| (1..MAX_MESSAGE).contains(said));
                 if attach.role != Role::Sender || said.is_none() {
@@ -203,8 +221,17 @@ impl Incoming {
                 write(channel, &Performative::Attach(attach))
             }),
         };
-        self.passed.extend_from_slice(instead.as_deref().unwrap_or(frame));
+        if self.refused.is_none() {
+            self.passed.extend_from_slice(instead.as_deref().unwrap_or(frame));
+        }
     }
+}
+
+/// What is wrong with a disposition of more deliveries than there can be.
+fn too_wide(disposition: &Disposition) -> Option<String> {
+    let (first, last) = (disposition.first, disposition.last?);
+    let is_too_wide = last.checked_sub(first).is_some_and(|more| more >= MAX_SETTLED);
+    is_too_wide.then(|| format!("the hub settled the deliveries {first} to {last} at once, more than there can be"))
 }
 
 /// What a Begin says of windows.

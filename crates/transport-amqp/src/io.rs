@@ -130,6 +130,10 @@ impl State {
     fn has_news(&mut self) -> bool {
         let mut bytes = [0; READ_SIZE];
         while self.incoming.is_empty() {
+            if let Some(detail) = self.incoming.refused() {
+                self.end.get_or_insert_with(|| ConnectionErrorKind::Protocol { detail: detail.to_owned() });
+                return true;
+            }
             match self.stream.read(&mut bytes) {
                 Ok(0) => {
                     self.end.get_or_insert(ConnectionErrorKind::ClosedByPeer);

@@ -127,6 +127,40 @@ fn a_hub_may_send_longer_messages_than_it_said() {
     assert_eq!(passed(&mut incoming, &frame(9, receiver.clone())), frame(3, receiver));
 }
 
+fn disposition(first: u32, last: Option<u32>) -> Performative {
+    Performative::Disposition(Disposition {
+        role: Role::Receiver,
+        first,
+        last,
+        settled: true,
+        state: None,
+        batchable: false,
+    })
+}
+
+#[test]
+fn a_disposition_of_more_deliveries_than_there_can_be_ends_what_passes_and_others_do_not() {
+    let begun = || {
+        let mut incoming = Incoming::default();
+        passed(&mut incoming, &frame(9, Performative::Begin(begin(Some(3)))));
+        incoming
+    };
+    // The last is before the first: of nothing.
+    for (first, last) in [(7, None), (7, Some(7)), (0, Some(65_535)), (u32::MAX, Some(0))] {
+        let mut incoming = begun();
+        let taken = passed(&mut incoming, &frame(9, disposition(first, last)));
+        assert_eq!((taken, incoming.refused()), (frame(3, disposition(first, last)), None));
+    }
+    for (first, last) in [(0, 65_536), (0, u32::MAX), (4_000_000_000, u32::MAX)] {
+        let mut incoming = begun();
+        let before = frame(9, disposition(1, None));
+        let all = [&before[..], &frame(9, disposition(first, Some(last))), &before].concat();
+        assert_eq!(passed(&mut incoming, &all), frame(3, disposition(1, None)), "what came before it passes");
+        let why = incoming.refused().unwrap();
+        assert!(why.contains(&format!("{first} to {last}")), "{why}");
+    }
+}
+
 #[test]
 fn outgoing_begins_are_seen_in_any_pieces_and_the_ends_of_frames_are_known() {
     let empty = [0, 0, 0, 8, 2, 0, 0, 0];
