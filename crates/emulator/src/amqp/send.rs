@@ -206,11 +206,11 @@ impl Head {
         owner: Option<&Identity>,
         frame: Vec<u8>,
     ) -> bool {
-        match owner.filter(|owner| hub.faults.take_drop(owner, DropPoint::MidPacket)) {
+        match owner.and_then(|owner| hub.take_drop(owner, self.id, now, DropPoint::MidPacket)) {
             None => self.push(now, frame),
-            Some(owner) => {
+            Some(why) => {
                 self.outgoing.push_part(frame[..frame.len() / 2].to_vec());
-                self.drop_for(hub, now, owner, DropPoint::MidPacket);
+                self.close(hub, now, why);
                 return false;
             }
         }

@@ -1,12 +1,12 @@
 //! Faults that the head executes: scripted ones, and those that messages ask for (docs/hub-over-amqp.md 6).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::{Error, Role};
 use fe2o3_amqp_types::messaging::{Accepted, DeliveryState, Modified, Rejected, Released};
 
-use crate::activity::{Activity, AmqpLink, DisconnectReason};
+use crate::activity::{AmqpLink, DisconnectReason};
 use crate::amqp::condition::{self, error};
 use crate::amqp::frame::{self, Layer};
 use crate::amqp::link::Place;
@@ -15,11 +15,11 @@ use crate::amqp::telemetry::Asked;
 use crate::amqp::transfer::{Received, outcome};
 use crate::amqp::{Head, State};
 use crate::clock::Now;
-use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken, by_message};
-use crate::head::Head as _;
+use crate::faults::by_message::Protocol;
+use crate::faults::{AmqpOutcome, DropPoint, Fault, Taken};
+use crate::hub::HubState;
 use crate::hub::registry::Identity;
 use crate::hub::telemetry::Draft;
-use crate::hub::{HubState, NOBODY};
 
 /// Something that happens later.
 #[derive(Debug)]
@@ -39,26 +39,15 @@ enum Later {
 impl Head {
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, owner: &Identity, point: DropPoint) -> bool {
-        // One that another fault has closed meanwhile takes no more with it.
+        // One that has ended meanwhile, perhaps by another fault, does not end again: this fault waits for the next one.
         if !matches!(self.state, State::Open(_)) {
             return true;
         }
-        // A connection that has ended here already does not end again: the next one does.
-        let drops = self.closing().is_none() && hub.faults.take_drop(owner, point);
-        if drops {
-            self.drop_for(hub, now, owner, point);
+        match hub.take_drop(owner, self.id, now, point) {
+            Some(why) => self.close(hub, now, why),
+            None => return false,
         }
-        drops
-    }
-
-    pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, at: DropPoint) {
-        let named = Some(owner).filter(|owner| **owner != NOBODY).map(ToString::to_string);
-        self.end_for(hub, now, owner, Fault::Drop { device: named, at });
-    }
-
-    pub(super) fn end_for(&mut self, hub: &mut HubState, now: Now, owner: &Identity, fault: Fault) {
-        hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        self.close(hub, now, DisconnectReason::Fault(fault));
+        true
     }
 
     /// The oldest of the wanted faults that waits for this device; it is consumed and recorded.
@@ -106,8 +95,7 @@ impl Head {
             match due.map(|index| open.scheduled.remove(index).what) {
                 Some(Later::Reply(place, payload)) => self.reply_on(hub, now, place, payload),
                 Some(Later::Fault(identity, fault)) => {
-                    let activity = Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() };
-                    hub.note(&identity, activity);
+                    hub.note_fired(&identity, self.id, now, fault.clone());
                     self.execute(hub, now, &identity, fault);
                 }
                 None => match self.injected(hub, now) {
@@ -188,29 +176,17 @@ impl Head {
         identity: &Identity,
         properties: &[(String, Option<String>)],
     ) -> Asked {
-        if !hub.config.message_faults {
-            return Asked::Nothing;
-        }
-        let (at, connection) = (now.wall, self.id);
         let State::Open(open) = &mut self.state else { return Asked::Nothing };
-        match by_message::asked(properties, by_message::Protocol::Amqp) {
+        match hub.fault_asked_for(identity, self.id, now, properties, Protocol::Amqp) {
             None => Asked::Nothing,
-            Some(Ok(asked)) => {
-                let due = now.elapsed.saturating_add(asked.delay);
-                let what = Later::Fault(identity.clone(), asked.fault.clone());
-                open.scheduled.push(Scheduled { due, what });
-                let due: SystemTime = now.wall.checked_add(asked.delay).unwrap_or(now.wall);
-                let (fault, reason) = (asked.fault, asked.reason);
+            Some((delay, fault)) => {
                 let kind = match fault {
                     Fault::Throttle { .. } | Fault::Quota { .. } | Fault::AuthError { .. } => Asked::ForFailures,
                     _ => Asked::ForAnEnd,
                 };
-                hub.note(identity, Activity::FaultScheduled { at, connection, fault, due, reason });
+                let what = Later::Fault(identity.clone(), fault);
+                open.scheduled.push(Scheduled { due: now.elapsed.saturating_add(delay), what });
                 kind
-            }
-            Some(Err(by_message::Ignored { operation, problem })) => {
-                hub.note(identity, Activity::FaultIgnored { at, connection, operation, problem });
-                Asked::Nothing
             }
         }
     }
@@ -234,7 +210,7 @@ impl Head {
         let (property, condition) = fired?;
         let rejected = error(&condition, "a fault was injected");
         let fault = Fault::AmqpRefuseTelemetry { property, condition, count: 1 };
-        hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault });
+        hub.note_fired(owner, self.id, now, fault);
         Some(rejected)
     }
 
@@ -261,7 +237,7 @@ impl Head {
             _ => None,
         });
         if let Some(fault) = &fired {
-            hub.note(owner, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
+            hub.note_fired(owner, self.id, now, fault.clone());
         }
         let accepted = DeliveryState::Accepted(Accepted {});
         let outcome_of_it = match fired {

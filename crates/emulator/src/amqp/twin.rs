@@ -15,7 +15,7 @@ use crate::hub::outbox::Letter;
 use crate::hub::registry::Identity;
 use crate::hub::session::Feature;
 use crate::hub::twin::DesiredChange;
-use crate::hub::twin::reply::{Reply, broken_off};
+use crate::hub::twin::reply::Reply;
 
 const REPORTED: &str = "/properties/reported";
 const DESIRED_NOTIFICATIONS: &str = "/notifications/twin/properties/desired";
@@ -161,19 +161,9 @@ impl Head {
         change: DesiredChange,
     ) {
         let owner = identity.clone();
-        let fault = match self.take_fault(hub, now, &owner, |fault| matches!(fault, Fault::TwinPatch(_))) {
-            Some(Fault::TwinPatch(fault)) => Some(fault),
-            _ => None,
-        };
-        if fault == Some(TwinPatchFault::Drop) {
-            return;
-        }
-        let Some(place) = self.link_of(identity, AmqpLink::TwinReplies) else { return };
         let version = change.version;
-        let mut body = serde_json::Value::Object(change.patch).to_string().into_bytes();
-        if fault == Some(TwinPatchFault::BadJson) {
-            body = broken_off(&body);
-        }
+        let Some((body, fault)) = hub.patch_to_send(identity, self.id, now, change.patch) else { return };
+        let Some(place) = self.link_of(identity, AmqpLink::TwinReplies) else { return };
         let message = Outgoing { body: Body::Data(body.into()), ..Outgoing::default() }.encode();
         hub.note(&owner, Activity::DesiredSent { at: now.wall, connection, version, packet_id: None });
         let Some(member) = self.member_mut(identity) else { return };

@@ -69,11 +69,6 @@ impl FaultQueue {
         None
     }
 
-    /// Whether a fault that is the same as `kind` applies to this identity; it is consumed.
-    pub(crate) fn take_equal(&mut self, identity: &Identity, kind: &Fault) -> bool {
-        self.take(identity, |fault| (fault == kind).then_some(Taken::Last(()))).is_some()
-    }
-
     /// Whether the identity's connection is to be dropped here; the fault is consumed.
     pub(crate) fn take_drop(&mut self, identity: &Identity, point: DropPoint) -> bool {
         self.take(identity, |fault| matches!(fault, Fault::Drop { at, .. } if *at == point).then_some(Taken::Last(())))

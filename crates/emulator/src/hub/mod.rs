@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod c2d;
 mod connections;
 pub(crate) mod events;
+mod faults;
 mod feedback;
 pub(crate) mod local;
 mod log;
@@ -27,7 +28,7 @@ use crate::clock::Now;
 use crate::config::{Config, LockExpiry};
 use crate::device::DeviceAuth;
 use crate::error::HubError;
-use crate::faults::{Fault, FaultId, FaultQueue, Taken};
+use crate::faults::FaultQueue;
 use crate::record::{C2dOutcome, TelemetryRecord};
 
 use c2d::{C2dQueue, Due};
@@ -182,28 +183,6 @@ impl HubState {
         self.registry.create_module(device, module, auth, crate::clock::unix_seconds(now.wall))?;
         self.twins.insert(Identity::module(device, module), Twin::new(now));
         Ok(())
-    }
-
-    /// Queues a fault; the connections that it may concern look at it at once.
-    pub(crate) fn inject(&mut self, only: Option<Identity>, fault: Fault) -> FaultId {
-        let concerned =
-            self.connections.all().filter(|(identity, _)| only.as_ref().is_none_or(|only| only == *identity));
-        let carriers: Vec<_> = concerned.map(|(_, connection)| self.carrier(connection)).collect();
-        self.woken.extend(carriers);
-        self.faults.push(only, fault)
-    }
-
-    /// The oldest of the wanted faults that waits for this identity's connection; it is consumed and recorded.
-    pub(crate) fn take_fault(
-        &mut self,
-        identity: &Identity,
-        connection: ConnectionId,
-        now: Now,
-        wanted: impl Fn(&Fault) -> bool,
-    ) -> Option<Fault> {
-        let fault = self.faults.take(identity, |fault| wanted(fault).then(|| Taken::Last(fault.clone())))?;
-        self.note(identity, Activity::FaultFired { at: now.wall, connection, fault: fault.clone() });
-        Some(fault)
     }
 
     /// The server ends: every connection is closed, and no method call waits any more.

@@ -66,8 +66,7 @@ impl Head {
             _ => None,
         });
         if let Some(fired) = &fired {
-            let fault = fired.as_fault();
-            hub.note(&identity, Activity::FaultFired { at: now.wall, connection, fault });
+            hub.note_fired(&identity, connection, now, fired.as_fault());
         }
         match fired {
             Some(Fired::Drop) => return,

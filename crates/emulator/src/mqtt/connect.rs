@@ -38,15 +38,11 @@ impl Head {
             Err(why) => return self.refuse(hub, now, &identity, hub.config.refusal_code, why),
         };
 
-        if hub.faults.take_drop(&identity, DropPoint::ConnectReceived) {
+        if let Some(why) = hub.take_drop(&identity, self.id, now, DropPoint::ConnectReceived) {
             self.state = State::Silent { identity };
-            return self.drop_for(hub, now, DropPoint::ConnectReceived);
+            return self.close(hub, now, why);
         }
-        if hub.faults.take_equal(&identity, &Fault::WithholdConnack) {
-            hub.note(
-                &identity,
-                Activity::FaultFired { at: now.wall, connection: self.id, fault: Fault::WithholdConnack },
-            );
+        if hub.take_fault(&identity, self.id, now, |fault| *fault == Fault::WithholdConnack).is_some() {
             self.state = State::Silent { identity };
             return;
         }
@@ -57,10 +53,7 @@ impl Head {
         if let Some(code) = refusal {
             return self.refuse(hub, now, &identity, code, RefusalReason::Fault);
         }
-        let session_lost = hub.faults.take_equal(&identity, &Fault::SessionLost);
-        if session_lost {
-            hub.note(&identity, Activity::FaultFired { at: now.wall, connection: self.id, fault: Fault::SessionLost });
-        }
+        let session_lost = hub.take_fault(&identity, self.id, now, |fault| *fault == Fault::SessionLost).is_some();
 
         let will = connect.will.as_ref().map(|will| will_draft(hub, will, &identity));
         let sender = Sender {

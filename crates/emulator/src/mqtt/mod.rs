@@ -221,9 +221,9 @@ impl Head {
 
     /// Writes a packet, or the first half of it if that is the fault. False: the connection is closed.
     fn send(&mut self, hub: &mut HubState, now: Now, packet: Vec<u8>) -> bool {
-        if hub.faults.take_drop(self.identity(), DropPoint::MidPacket) {
+        if let Some(why) = hub.take_drop(self.identity(), self.id, now, DropPoint::MidPacket) {
             self.outgoing.push_part(packet[..packet.len() / 2].to_vec());
-            self.drop_for(hub, now, DropPoint::MidPacket);
+            self.close(hub, now, why);
             return false;
         }
         self.outgoing.push(packet);

@@ -1,12 +1,13 @@
 //! Faults that a head executes: whether one waits for it, and those that concern the connection as a whole (E42-E45).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::activity::{Activity, DisconnectReason};
+use crate::activity::DisconnectReason;
 use crate::clock::Now;
-use crate::faults::{DropPoint, Fault, by_message};
+use crate::faults::by_message::Protocol;
+use crate::faults::{DropPoint, Fault};
+use crate::hub::HubState;
 use crate::hub::telemetry::Draft;
-use crate::hub::{HubState, NOBODY};
 use crate::mqtt::{Head, State};
 
 /// A fault that a message has asked for.
@@ -19,16 +20,12 @@ pub(super) struct Scheduled {
 impl Head {
     /// Whether the connection is dropped here by a fault; then it is closed.
     pub(super) fn drops(&mut self, hub: &mut HubState, now: Now, point: DropPoint) -> bool {
-        let drops = hub.faults.take_drop(self.identity(), point);
-        if drops {
-            self.drop_for(hub, now, point);
+        let dropped = hub.take_drop(self.identity(), self.id, now, point);
+        let drops = dropped.is_some();
+        if let Some(why) = dropped {
+            self.close(hub, now, why);
         }
         drops
-    }
-
-    pub(super) fn drop_for(&mut self, hub: &mut HubState, now: Now, at: DropPoint) {
-        let device = Some(self.identity()).filter(|identity| **identity != NOBODY).map(ToString::to_string);
-        self.end_for(hub, now, Fault::Drop { device, at });
     }
 
     /// Whether this fault waits for the connection; it is consumed.
@@ -72,8 +69,7 @@ impl Head {
             let fault = match asked {
                 Some(index) => {
                     let fault = open.scheduled.remove(index).fault;
-                    let activity = Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() };
-                    self.note(hub, activity);
+                    hub.note_fired(&open.identity, self.id, now, fault.clone());
                     fault
                 }
                 None => match self.take_fault(hub, now, Fault::concerns_connection) {
@@ -91,30 +87,10 @@ impl Head {
 
     /// Whether telemetry asks for a fault (E42), which is then scheduled.
     pub(super) fn asks_for_fault(&mut self, hub: &mut HubState, now: Now, draft: &Draft) -> bool {
-        if !hub.config.message_faults {
-            return false;
-        }
-        let (at, connection) = (now.wall, self.id);
         let State::Open(open) = &mut self.state else { return false };
-        match by_message::asked(&draft.properties, by_message::Protocol::Mqtt) {
-            None => false,
-            Some(Ok(asked)) => {
-                let due = now.elapsed.saturating_add(asked.delay);
-                open.scheduled.push(Scheduled { due, fault: asked.fault.clone() });
-                let due: SystemTime = now.wall.checked_add(asked.delay).unwrap_or(now.wall);
-                let (fault, reason) = (asked.fault, asked.reason);
-                self.note(hub, Activity::FaultScheduled { at, connection, fault, due, reason });
-                true
-            }
-            Some(Err(by_message::Ignored { operation, problem })) => {
-                self.note(hub, Activity::FaultIgnored { at, connection, operation, problem });
-                false
-            }
-        }
-    }
-
-    fn end_for(&mut self, hub: &mut HubState, now: Now, fault: Fault) {
-        self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-        self.close(hub, now, DisconnectReason::Fault(fault));
+        let asked = hub.fault_asked_for(&open.identity, self.id, now, &draft.properties, Protocol::Mqtt);
+        let is_asked = asked.is_some();
+        open.scheduled.extend(asked.map(|(delay, fault)| Scheduled { due: now.elapsed.saturating_add(delay), fault }));
+        is_asked
     }
 }

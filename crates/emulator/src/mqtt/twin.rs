@@ -8,7 +8,7 @@ use crate::faults::{DropPoint, Fault, TwinPatchFault, TwinReplyFault};
 use crate::hub::HubState;
 use crate::hub::session::Feature;
 use crate::hub::twin::DesiredChange;
-use crate::hub::twin::reply::{Reply, broken_off};
+use crate::hub::twin::reply::Reply;
 use crate::mqtt::{Head, State};
 
 impl Head {
@@ -88,18 +88,8 @@ impl Head {
 
     /// Tells the device of changed desired properties.
     pub(super) fn send_desired(&mut self, hub: &mut HubState, now: Now, change: DesiredChange) {
-        let fault = match self.take_fault(hub, now, |fault| matches!(fault, Fault::TwinPatch(_))) {
-            Some(Fault::TwinPatch(fault)) => Some(fault),
-            _ => None,
-        };
-        if fault == Some(TwinPatchFault::Drop) {
-            return;
-        }
+        let Some((body, fault)) = hub.patch_to_send(self.identity(), self.id, now, change.patch) else { return };
         let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={}", change.version);
-        let mut body = serde_json::Value::Object(change.patch).to_string().into_bytes();
-        if fault == Some(TwinPatchFault::BadJson) {
-            body = broken_off(&body);
-        }
         let (at, connection, version) = (now.wall, self.id, change.version);
         let packet_id = self.request_packet_id(hub, Feature::DesiredPatches);
         let Some(packet) = Self::encode_request(&topic, &body, packet_id, false) else { return };

@@ -9,7 +9,6 @@ use crate::hub::HubState;
 use crate::hub::c2d::Delivery;
 use crate::hub::outbox::{Letter, MAX_PENDING};
 use crate::hub::twin::DesiredChange;
-use crate::hub::twin::reply::broken_off;
 use crate::local::line::Line;
 use crate::local::{LocalDelivery, LocalEvent, LocalMessage, LocalMethod};
 
@@ -28,18 +27,8 @@ impl Line {
     }
 
     fn desired(&mut self, hub: &mut HubState, now: Now, change: DesiredChange) {
-        let fault = match self.take_fault(hub, now, |fault| matches!(fault, Fault::TwinPatch(_))) {
-            Some(Fault::TwinPatch(fault)) => Some(fault),
-            _ => None,
-        };
-        if fault == Some(TwinPatchFault::Drop) {
-            return;
-        }
         let version = change.version;
-        let mut patch = serde_json::Value::Object(change.patch).to_string().into_bytes();
-        if fault == Some(TwinPatchFault::BadJson) {
-            patch = broken_off(&patch);
-        }
+        let Some((patch, fault)) = hub.patch_to_send(&self.identity, self.id, now, change.patch) else { return };
         self.note(hub, Activity::DesiredSent { at: now.wall, connection: self.id, version, packet_id: None });
         let event = LocalEvent::DesiredProperties { version, patch: patch.into() };
         if fault == Some(TwinPatchFault::Reorder) {

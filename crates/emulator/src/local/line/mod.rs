@@ -41,10 +41,7 @@ impl Line {
         let authenticated = auth::authenticate(hub, &identity, token, &Peer::default(), now.wall)
             .map_err(|why| refuse(hub, now, id, &identity, why))?;
 
-        if hub.faults.take_drop(&identity, DropPoint::ConnectReceived) {
-            let fault = Fault::Drop { device: Some(identity.to_string()), at: DropPoint::ConnectReceived };
-            let why = DisconnectReason::Fault(fault.clone());
-            hub.note(&identity, Activity::FaultFired { at: now.wall, connection: id, fault });
+        if let Some(why) = hub.take_drop(&identity, id, now, DropPoint::ConnectReceived) {
             hub.note(&identity, Activity::Disconnected { at: now.wall, connection: id, why: why.clone() });
             return Err(LocalLoginError::Closed(why));
         }
@@ -145,11 +142,13 @@ impl Line {
 
     /// Whether a fault drops the connection here; then it has ended.
     fn drops(&self, hub: &mut HubState, now: Now, at: DropPoint) -> bool {
-        let drops = hub.is_open(self.id) && hub.faults.take_drop(&self.identity, at);
-        if drops {
-            let fault = Fault::Drop { device: Some(self.identity.to_string()), at };
-            self.note(hub, Activity::FaultFired { at: now.wall, connection: self.id, fault: fault.clone() });
-            hub.end(self.id, DisconnectReason::Fault(fault), now);
+        if !hub.is_open(self.id) {
+            return false;
+        }
+        let dropped = hub.take_drop(&self.identity, self.id, now, at);
+        let drops = dropped.is_some();
+        if let Some(why) = dropped {
+            hub.end(self.id, why, now);
         }
         drops
     }
