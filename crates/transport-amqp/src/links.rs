@@ -17,23 +17,28 @@ use crate::reason::{self, Reason};
 use crate::telemetry;
 use crate::twin::{self, Ask};
 
-/// Where the links of a feature are.
+/// The links of a feature.
 enum Place<T> {
-    Absent,
     /// A task serves them, and is spoken to here.
     Served(mpsc::UnboundedSender<T>),
+    Unserved(Unserved),
+}
+
+/// Why nobody serves the links of a feature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unserved {
+    Absent,
     /// They are let go, and the hub has not said that they are gone. What it still sends on them is its own again.
     Ending,
+    /// The hub refused them.
     Refused,
 }
 
 impl<T> Place<T> {
-    fn standing(&self) -> Standing {
+    fn unserved(&self) -> Option<Unserved> {
         match self {
-            Self::Absent => Standing::Absent,
-            Self::Served(_) => Standing::Served,
-            Self::Ending => Standing::Ending,
-            Self::Refused => Standing::Refused,
+            Self::Served(_) => None,
+            Self::Unserved(why) => Some(*why),
         }
     }
 
@@ -41,18 +46,9 @@ impl<T> Place<T> {
     fn hand(&self, what: T) -> Result<(), T> {
         match self {
             Self::Served(task) => task.send(what).map_err(|unsent| unsent.0),
-            _ => Err(what),
+            Self::Unserved(_) => Err(what),
         }
     }
-}
-
-/// A [`Place`], whatever its links are for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Absent,
-    Served,
-    Ending,
-    Refused,
 }
 
 /// What a part learns of its links.
@@ -111,9 +107,9 @@ impl Part {
             to_attach,
             steps,
             attaching: None,
-            inbox: Place::Absent,
-            methods: Place::Absent,
-            twin: Place::Absent,
+            inbox: Place::Unserved(Unserved::Absent),
+            methods: Place::Unserved(Unserved::Absent),
+            twin: Place::Unserved(Unserved::Absent),
             held: Vec::new(),
             changes: false,
             is_twin_late: false,
@@ -138,28 +134,26 @@ impl Part {
         [inbox, Feature::Methods, Feature::Twin]
     }
 
-    fn standing(&self, feature: Feature) -> Standing {
+    /// Why nobody serves its links; `None` if they are served.
+    fn unserved(&self, feature: Feature) -> Option<Unserved> {
         match feature {
-            Feature::Methods => self.methods.standing(),
-            Feature::Twin => self.twin.standing(),
-            _ => self.inbox.standing(),
+            Feature::Methods => self.methods.unserved(),
+            Feature::Twin => self.twin.unserved(),
+            _ => self.inbox.unserved(),
         }
     }
 
-    fn put(&mut self, feature: Feature, standing: Standing) {
-        fn put<T>(place: &mut Place<T>, standing: Standing) {
-            *place = match standing {
-                Standing::Absent => Place::Absent,
-                Standing::Ending => Place::Ending,
-                Standing::Refused => Place::Refused,
-                Standing::Served => return,
-            }
-        }
+    /// Nobody serves its links any more.
+    fn vacate(&mut self, feature: Feature, why: Unserved) {
         match feature {
-            Feature::Methods => put(&mut self.methods, standing),
-            Feature::Twin => put(&mut self.twin, standing),
-            _ => put(&mut self.inbox, standing),
+            Feature::Methods => self.methods = Place::Unserved(why),
+            Feature::Twin => self.twin = Place::Unserved(why),
+            _ => self.inbox = Place::Unserved(why),
         }
+    }
+
+    fn is_wanted(&self, feature: Feature) -> bool {
+        users(feature, &self.wanted).next().is_some()
     }
 
     /// What is wanted, from now on.
@@ -167,8 +161,8 @@ impl Part {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for feature in self.features() {
             let is_same = users(feature, &before).eq(users(feature, &self.wanted));
-            if self.standing(feature) == Standing::Refused && !is_same {
-                self.put(feature, Standing::Absent);
+            if self.unserved(feature) == Some(Unserved::Refused) && !is_same {
+                self.vacate(feature, Unserved::Absent);
             }
         }
         self.refuse_held();
@@ -195,7 +189,7 @@ impl Part {
     /// under way on it would never end, and what it missed never come.
     pub(crate) fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Reason> {
         match ended {
-            Ok(Ended::Gone(feature)) => self.put(feature, Standing::Absent),
+            Ok(Ended::Gone(feature)) => self.vacate(feature, Unserved::Absent),
             Ok(Ended::Broken(Some(Feature::Twin), Reason::Hub(error)))
                 if self.is_twin_late && reason::is_refusal(&error) =>
             {
@@ -213,7 +207,7 @@ impl Part {
     fn go_on(&mut self, answered: bool) {
         let features = self.features();
         for feature in features {
-            if self.standing(feature) == Standing::Served && users(feature, &self.wanted).next().is_none() {
+            if self.unserved(feature).is_none() && !self.is_wanted(feature) {
                 self.let_go(feature);
             }
         }
@@ -221,23 +215,22 @@ impl Part {
         if changes != self.changes && self.twin.hand(Ask::Changes(changes)).is_ok() {
             self.changes = changes;
         }
-        let is_wanted = |feature: &&Feature| users(**feature, &self.wanted).next().is_some();
         if self.attaching.is_none() {
-            self.attaching =
-                features.iter().filter(is_wanted).find(|f| self.standing(**f) == Standing::Absent).copied();
+            let is_missing = |f: &Feature| self.is_wanted(*f) && self.unserved(*f) == Some(Unserved::Absent);
+            self.attaching = features.into_iter().find(is_missing);
             if let Some(feature) = self.attaching {
                 // When nobody attaches the session has ended, which is told.
                 let _ = self.to_attach.send(feature);
             }
         }
-        let is_ending = features.iter().any(|feature| self.standing(*feature) == Standing::Ending);
+        let is_ending = features.iter().any(|feature| self.unserved(*feature) == Some(Unserved::Ending));
         let waits = self.attaching.is_some() || is_ending;
         if waits != self.is_waiting || (waits && answered) {
             self.outlet.waits(Wait::Links, waits);
             self.is_waiting = waits;
         }
-        let is_there = |feature: &Feature| matches!(self.standing(*feature), Standing::Served | Standing::Refused);
-        if !self.is_ready && !self.is_twin_late && features.iter().filter(is_wanted).all(is_there) {
+        let is_done = |f: &Feature| !self.is_wanted(*f) || matches!(self.unserved(*f), None | Some(Unserved::Refused));
+        if !self.is_ready && !self.is_twin_late && features.iter().all(is_done) {
             self.is_ready = true;
             self.outlet.event(TransportEvent::Ready);
         }
@@ -245,7 +238,7 @@ impl Part {
 
     /// Tells that the links of this feature are refused, by the names under which they are wanted.
     fn refuse(&mut self, feature: Feature, error: &Error) {
-        self.put(feature, Standing::Refused);
+        self.vacate(feature, Unserved::Refused);
         self.refuse_held();
         for feature in users(feature, &self.wanted) {
             self.outlet.event(TransportEvent::SubscriptionRefused { feature, detail: reason::words(error) });
@@ -260,8 +253,8 @@ impl Part {
 
     /// Begins to serve links.
     fn serve(&mut self, feature: Feature, links: Links) {
-        if users(feature, &self.wanted).next().is_none() {
-            self.put(feature, Standing::Ending);
+        if !self.is_wanted(feature) {
+            self.vacate(feature, Unserved::Ending);
             return self.spawn(feature, async move { Ok(links.into_receiver()) });
         }
         let (outlet, first) = (self.outlet.clone(), self.first_key());
@@ -304,7 +297,7 @@ impl Part {
 
     /// Lets the links of a feature go, when what was decided and answered is with the hub; it has back what was undecided.
     fn let_go(&mut self, feature: Feature) {
-        self.put(feature, Standing::Ending);
+        self.vacate(feature, Unserved::Ending);
         self.forget_waits(feature);
     }
 
@@ -347,8 +340,7 @@ impl Part {
 
     /// Ends what waits for links of the twin that will not be there.
     fn refuse_held(&mut self) {
-        let is_wanted = users(Feature::Twin, &self.wanted).next().is_some();
-        if is_wanted && self.standing(Feature::Twin) != Standing::Refused {
+        if self.is_wanted(Feature::Twin) && self.unserved(Feature::Twin) != Some(Unserved::Refused) {
             return;
         }
         for id in self.held.drain(..).filter_map(|ask| ask.id()) {
@@ -361,9 +353,11 @@ impl Part {
     pub(crate) async fn leave(mut self) {
         self.wanted.clear();
         self.go_on(false);
-        while self.features().into_iter().any(|feature| self.standing(feature) == Standing::Ending) {
+        while self.features().into_iter().any(|feature| self.unserved(feature) == Some(Unserved::Ending)) {
             match self.tasks.join_next().await {
-                Some(Ok(Ended::Gone(feature) | Ended::Broken(Some(feature), _))) => self.put(feature, Standing::Absent),
+                Some(Ok(Ended::Gone(feature) | Ended::Broken(Some(feature), _))) => {
+                    self.vacate(feature, Unserved::Absent)
+                }
                 Some(_) => {}
                 None => break,
             }
