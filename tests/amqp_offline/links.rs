@@ -123,6 +123,18 @@ fn while_the_hub_leaves_an_attach_unanswered_everything_else_goes_on_until_its_t
 }
 
 #[test]
+fn a_hub_that_does_not_say_that_a_link_is_gone_is_left() {
+    let mut bench = with(&[Feature::CloudToDevice]);
+    bench.hub.inject_for(DEVICE, Fault::HalfOpen);
+    bench.hub_speaks();
+    bench.subscribe(&[]);
+    assert_eq!(bench.work(), []);
+    let after = Duration::from_secs(30);
+    let late = ConnectionErrorKind::TimedOut { stage: ConnectStage::Subscribe, after };
+    assert_eq!(bench.live(after), [Seen::Down(late)]);
+}
+
+#[test]
 fn what_is_no_longer_wanted_when_its_links_are_there_is_let_go_at_once() {
     let mut bench = with(&[]);
     bench.subscribe(&ALL);

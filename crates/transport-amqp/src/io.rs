@@ -128,21 +128,17 @@ impl Io {
 impl State {
     /// Reads until there is something for the tasks, unless there is already. Whether there is, be it the stream's end.
     fn has_news(&mut self) -> bool {
-        let mut bytes = [0; READ_SIZE];
         while self.incoming.is_empty() {
             if let Some(detail) = self.incoming.refused() {
                 self.end.get_or_insert_with(|| ConnectionErrorKind::Protocol { detail: detail.to_owned() });
                 return true;
             }
-            match self.stream.read(&mut bytes) {
+            match self.read() {
                 Ok(0) => {
                     self.end.get_or_insert(ConnectionErrorKind::ClosedByPeer);
                     return true;
                 }
-                Ok(n) => {
-                    self.received += n as u64;
-                    self.incoming.take(&bytes[..n]);
-                }
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => {
                     // A system tells it once; afterwards the stream is at its end.
@@ -152,6 +148,14 @@ impl State {
             }
         }
         true
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; READ_SIZE];
+        let n = self.stream.read(&mut bytes)?;
+        self.received += n as u64;
+        self.incoming.take(&bytes[..n]);
+        Ok(n)
     }
 }
 
