@@ -24,6 +24,7 @@
 // A simulation that cannot be set up, or stands still, is a failed test although it is not compiled as one.
 #![expect(clippy::expect_used, reason = "the library is a test")]
 
+mod censor;
 mod chaos;
 mod front;
 mod link;
@@ -34,6 +35,7 @@ mod rival;
 mod sim;
 mod world;
 
+pub use censor::Answer;
 pub use chaos::{Report, chaos};
 pub use network::{Ends, Path, Way};
 pub use over::Over;

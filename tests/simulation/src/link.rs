@@ -7,6 +7,7 @@ use std::time::Duration;
 use iothub_emulator::OfflineConnection;
 use iothub_net::memory::PeerEnd;
 
+use crate::censor::{Answer, Censor};
 use crate::front::Front;
 use crate::network::{Path, Way};
 
@@ -92,6 +93,7 @@ pub(crate) struct Link {
     hub: OfflineConnection,
     /// Before the hub, if it is a WebSocket.
     front: Option<Front>,
+    censor: Censor,
     path: Path,
     up: Lane,
     down: Lane,
@@ -102,7 +104,8 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(client: PeerEnd, hub: OfflineConnection, front: Option<Front>, path: Path) -> Self {
         let (up, down) = (Lane::default(), Lane::default());
-        let mut link = Self { client, hub, front, path: Path::default(), up, down, gave_piece: false };
+        let censor = Censor::default();
+        let mut link = Self { client, hub, front, censor, path: Path::default(), up, down, gave_piece: false };
         link.set_path(path);
         link
     }
@@ -125,6 +128,11 @@ impl Link {
         let lane = self.lane(way);
         lane.vanishes = true;
         lane.on_the_way.clear();
+    }
+
+    /// What the hub says of this from now on is lost.
+    pub(crate) fn withhold(&mut self, answers: &[Answer]) {
+        self.censor.withhold(answers);
     }
 
     /// Breaks the connection at once, for both ends to see.
@@ -173,7 +181,10 @@ impl Link {
             moved.any = true;
             self.up.send(Parcel::End, now, &self.path, random);
         }
-        let mut answer = self.hub.take_output();
+        let mut answer = self.censor.pass(self.hub.take_output());
+        if self.hub.is_closed() && self.censor.hides_the_end() {
+            self.down.closed = true;
+        }
         if let Some(front) = &mut self.front {
             answer = front.wrap(&answer);
             if self.hub.is_closed() && !self.down.closed {

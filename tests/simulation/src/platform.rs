@@ -113,9 +113,14 @@ impl Platform for SimPlatform {
         self.flag.set(false);
     }
 
-    fn readiness(&self, _out: &mut Vec<Readiness>) {}
+    /// There is no descriptor; whose is asked for takes part in the next parking.
+    fn readiness(&self, _out: &mut Vec<Readiness>) {
+        lock(&self.world).parking.push(self.flag.clone());
+    }
 
     fn park(&mut self, _on: &[Readiness], until: Option<Instant>) {
-        lock(&self.world).park(until);
+        let mut world = lock(&self.world);
+        world.parking.push(self.flag.clone());
+        world.park(until);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use iothub_core::Now;
 use iothub_emulator::{Config, DeviceAuth, Hub, HubError, OfflineHub};
 
+use crate::censor::Answer;
 use crate::link::Link;
 use crate::network::{Ends, Path, Way};
 use crate::over::Over;
@@ -105,6 +106,13 @@ impl Sim {
         let mut world = lock(&self.world);
         world.links.iter_mut().for_each(|link| link.set_path(path.clone()));
         world.path = path;
+    }
+
+    /// From now on, what the hub says of this over AMQP is lost on every connection, and nothing else of what it says.
+    pub fn withhold(&self, answers: &[Answer]) {
+        let mut world = lock(&self.world);
+        world.links.iter_mut().for_each(|link| link.withhold(answers));
+        world.withheld = answers.to_vec();
     }
 
     /// Breaks the client's connection when this many more bytes have got through; `false` if there is none.

@@ -8,6 +8,7 @@ use iothub_core::{ConnectStage, ConnectionErrorKind, Now};
 use iothub_emulator::{OfflineConnection, OfflineHub};
 use iothub_net::memory::Script;
 
+use crate::censor::Answer;
 use crate::front::Front;
 use crate::link::{Link, Moved};
 use crate::network::{Ends, Path};
@@ -41,8 +42,12 @@ pub(crate) struct World {
     dialers: Vec<Dialer>,
     /// Whether each client was woken.
     pub(crate) flags: Vec<Arc<Flag>>,
+    /// Of these, those of the clients that park next; another one's wake is its own affair.
+    pub(crate) parking: Vec<Arc<Flag>>,
     pub(crate) links: Vec<Link>,
     pub(crate) path: Path,
+    /// What the hub leaves out.
+    pub(crate) withheld: Vec<Answer>,
     /// What the hub's WebSocket front ends draw from.
     fronts: fastrand::Rng,
     /// How the next attempts end; later ones succeed.
@@ -65,8 +70,10 @@ impl World {
             elapsed: Duration::ZERO,
             dialers: Vec::new(),
             flags: Vec::new(),
+            parking: Vec::new(),
             links: Vec::new(),
             path: Path::default(),
+            withheld: Vec::new(),
             fronts: fastrand::Rng::with_seed(seed),
             attempts_end: VecDeque::new(),
             rivals: Vec::new(),
@@ -94,7 +101,7 @@ impl World {
 
     /// Lets the world go on until a client has something to look at, or until then.
     pub(crate) fn park(&mut self, until: Option<Instant>) {
-        let was_woken = self.flags.iter().any(|flag| flag.is_set());
+        let was_woken = std::mem::take(&mut self.parking).iter().any(|flag| flag.is_set());
         self.links.iter_mut().for_each(Link::client_looks);
         let before = self.elapsed;
         let mut has_news = self.settle();
@@ -173,7 +180,8 @@ impl World {
                 let over = dialer.over;
                 let front = over.subprotocol().map(|subprotocol| Front::new(subprotocol, self.fronts.fork()));
                 let hub = if over.is_amqp() { self.hub.accept_amqp() } else { self.hub.accept() };
-                let link = Link::new(dialer.script.accept(), hub, front, self.path.clone());
+                let mut link = Link::new(dialer.script.accept(), hub, front, self.path.clone());
+                link.withhold(&self.withheld);
                 self.links.push(link);
                 self.note("network: a connection is established");
             }
