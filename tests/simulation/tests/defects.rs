@@ -124,20 +124,31 @@ fn a_renewal_does_not_wait_for_an_answer_longer_than_the_token_lives() {
 
 #[test]
 fn the_end_of_an_amqp_session_is_an_outage_and_refuses_no_subscription() {
-    let sim = Sim::new(1).over(Over::Amqp);
-    let features = [Feature::CloudToDevice, Feature::DesiredProperties, Feature::Methods];
-    let mut client = ready(&sim, &features, Duration::from_secs(3600));
-    sim.hub().inject(Fault::AmqpEnd { condition: Some("amqp:unauthorized-access".to_owned()) });
-    let mut states = Vec::new();
-    for event in pass(&sim, &mut client, Duration::from_secs(30)) {
-        match event {
-            Event::Status(change) => states.push(change.state),
-            Event::Twin(_) => {}
-            other => panic!("{other:?}"),
+    for is_attaching in [false, true] {
+        let sim = Sim::new(1).over(Over::Amqp);
+        let features = [Feature::CloudToDevice, Feature::DesiredProperties];
+        let mut client = ready(&sim, &features, Duration::from_secs(3600));
+        if is_attaching {
+            sim.hub().inject(Fault::AmqpWithholdAttach { link: AmqpLink::MethodRequests });
         }
+        client.subscribe(Feature::Methods).unwrap();
+        pass(&sim, &mut client, Duration::from_secs(1));
+        sim.hub().inject(Fault::AmqpEnd { condition: Some("amqp:unauthorized-access".to_owned()) });
+        let mut states = Vec::new();
+        for event in pass(&sim, &mut client, Duration::from_secs(30)) {
+            match event {
+                Event::Status(change) => states.push(change.state),
+                Event::Twin(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        use ConnectionState::{Connected, Connecting, Ready, Waiting};
+        assert_eq!(states, [Waiting, Connecting, Connected, Ready], "while a link is attached: {is_attaching}");
+        let call = sim.hub().start_method(DEVICE, MethodCall::new("do")).unwrap();
+        let is_call = |event: &Event| matches!(event, Event::Method(_));
+        until(&sim, &mut client, |_, events| events.iter().any(is_call));
+        drop(call);
     }
-    use ConnectionState::{Connected, Connecting, Ready, Waiting};
-    assert_eq!(states, [Waiting, Connecting, Connected, Ready]);
 }
 
 #[test]
