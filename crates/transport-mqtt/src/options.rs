@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use iothub_core::{CreateError, OptionError, TransportOption};
-use iothub_net::TcpKeepAlive;
+use iothub_net::{TcpKeepAlive, TimeRange};
 
 use crate::packet_ids::PacketIds;
 
 /// How many packet identifiers the telemetry window leaves to subscriptions.
 const CONTROL_IDS: usize = 535;
 
-const KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 1177";
-const CONNECT_TIMEOUT_RANGE: &str = "from 100 ms to 10 minutes";
-const TCP_KEEP_ALIVE_RANGE: &str = "a whole number of seconds from 1 to 32767";
+const KEEP_ALIVE: TimeRange = TimeRange::whole_seconds(1, 1177, "a whole number of seconds from 1 to 1177");
 
 /// The settings of an MQTT session, for transports that run it over a connection of their own.
 ///
@@ -63,66 +61,33 @@ impl SessionOptions {
 
     /// Fails with [`CreateError::Option`] for the first option that is out of its range.
     pub fn check(&self) -> Result<(), CreateError> {
-        let error = |option, value, allowed| Err(CreateError::Option { option, value, allowed });
-        if !is_keep_alive(self.keep_alive) {
-            return error("keep_alive", format!("{:?}", self.keep_alive), KEEP_ALIVE_RANGE);
-        }
-        if !is_connect_timeout(self.connect_timeout) {
-            return error("connect_timeout", format!("{:?}", self.connect_timeout), CONNECT_TIMEOUT_RANGE);
-        }
+        KEEP_ALIVE.check("keep_alive", self.keep_alive)?;
+        TimeRange::CONNECT_TIMEOUT.check("connect_timeout", self.connect_timeout)?;
         if !(1..=PacketIds::ALL - CONTROL_IDS).contains(&self.max_in_flight) {
-            return error("max_in_flight", self.max_in_flight.to_string(), "from 1 to 65000");
+            return Err(CreateError::Option {
+                option: "max_in_flight",
+                value: self.max_in_flight.to_string(),
+                allowed: "from 1 to 65000",
+            });
         }
-        let TcpKeepAlive { time, interval, .. } = self.tcp_keep_alive;
-        for (option, value) in [("tcp_keepalive_time", time), ("tcp_keepalive_interval", interval)] {
-            if let Some(value) = value.filter(|&value| !is_tcp_keep_alive(value)) {
-                return error(option, format!("{value:?}"), TCP_KEEP_ALIVE_RANGE);
-            }
-        }
-        Ok(())
+        self.tcp_keep_alive.check()
     }
 
     /// Takes over an option of the transport that is called `transport` in errors.
     pub(crate) fn set(&mut self, option: &TransportOption, transport: &'static str) -> Result<(), OptionError> {
-        let error = |value: Duration, allowed| {
-            Err(OptionError::Range { option: option.name(), value: format!("{value:?}"), allowed })
-        };
         match *option {
-            TransportOption::KeepAlive(interval) if is_keep_alive(interval) => self.keep_alive = interval,
-            TransportOption::KeepAlive(interval) => return error(interval, KEEP_ALIVE_RANGE),
-            TransportOption::ConnectTimeout(timeout) if is_connect_timeout(timeout) => self.connect_timeout = timeout,
-            TransportOption::ConnectTimeout(timeout) => return error(timeout, CONNECT_TIMEOUT_RANGE),
-            TransportOption::TcpKeepAlive(enabled) => self.tcp_keep_alive.enabled = Some(enabled),
-            TransportOption::TcpKeepAliveTime(time) if is_tcp_keep_alive(time) => {
-                self.tcp_keep_alive.time = Some(time);
+            TransportOption::KeepAlive(interval) => self.keep_alive = KEEP_ALIVE.take(option, interval)?,
+            TransportOption::ConnectTimeout(timeout) => {
+                self.connect_timeout = TimeRange::CONNECT_TIMEOUT.take(option, timeout)?;
             }
-            TransportOption::TcpKeepAliveInterval(time) if is_tcp_keep_alive(time) => {
-                self.tcp_keep_alive.interval = Some(time);
+            _ => {
+                if !self.tcp_keep_alive.set(option)? {
+                    return Err(OptionError::NotOfTransport { option: option.name(), transport });
+                }
             }
-            TransportOption::TcpKeepAliveTime(time) | TransportOption::TcpKeepAliveInterval(time) => {
-                return error(time, TCP_KEEP_ALIVE_RANGE);
-            }
-            _ => return Err(OptionError::NotOfTransport { option: option.name(), transport }),
         }
         Ok(())
     }
-}
-
-fn is_keep_alive(interval: Duration) -> bool {
-    is_whole_within(interval, 1177)
-}
-
-fn is_tcp_keep_alive(time: Duration) -> bool {
-    is_whole_within(time, 32_767)
-}
-
-/// Whether it is a whole number of seconds from 1 to this one.
-fn is_whole_within(time: Duration, last: u64) -> bool {
-    (1..=last).contains(&time.as_secs()) && time.subsec_nanos() == 0
-}
-
-fn is_connect_timeout(timeout: Duration) -> bool {
-    (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout)
 }
 
 #[cfg(test)]
