@@ -1,6 +1,5 @@
 //! AMQP inside a WebSocket: for networks that let nothing out but HTTPS.
 
-use std::fmt;
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
@@ -31,15 +30,13 @@ const SUBPROTOCOL: &str = "AMQPWSB10";
 /// # let _ = protocol;
 /// ```
 #[doc(alias = "AMQP_Protocol_over_WebSocketsTls")]
-#[derive(Clone)]
-pub struct AmqpWs {
-    amqp: Amqp,
-}
+#[derive(Clone, Debug)]
+pub struct AmqpWs(Amqp);
 
 impl AmqpWs {
     /// AMQP over WebSocket with every option at its default.
     pub fn new() -> Self {
-        Self { amqp: Amqp::new().port(PORT) }
+        Self(Amqp::new().port(PORT))
     }
 
     /// How long the hub may be silent; see [`Amqp::keep_alive`]. The traffic that keeps an idle connection alive is AMQP's
@@ -47,38 +44,38 @@ impl AmqpWs {
     #[doc(alias = "svc2cl_keep_alive_timeout_secs")]
     #[must_use]
     pub fn keep_alive(self, interval: Duration) -> Self {
-        Self { amqp: self.amqp.keep_alive(interval) }
+        Self(self.0.keep_alive(interval))
     }
 
     /// How long each stage of connecting may take, the upgrade to a WebSocket among them; see [`Amqp::connect_timeout`].
     #[doc(alias = "cbs_request_timeout")]
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        Self { amqp: self.amqp.connect_timeout(timeout) }
+        Self(self.0.connect_timeout(timeout))
     }
 
     /// The TCP port, 1 to 65535, default 443. A port in `GatewayHostName` goes before it.
     #[must_use]
     pub fn port(self, port: u16) -> Self {
-        Self { amqp: self.amqp.port(port) }
+        Self(self.0.port(port))
     }
 
     /// How many messages of each device may be sent and not yet confirmed; see [`Amqp::max_in_flight`].
     #[must_use]
     pub fn max_in_flight(self, messages: usize) -> Self {
-        Self { amqp: self.amqp.max_in_flight(messages) }
+        Self(self.0.max_in_flight(messages))
     }
 
     /// Whether messages that wait together are sent together; see [`Amqp::batching`].
     #[must_use]
     pub fn batching(self, batching: bool) -> Self {
-        Self { amqp: self.amqp.batching(batching) }
+        Self(self.0.batching(batching))
     }
 
     /// Makes the resolver that looks up host names, one for each client; see [`Amqp::resolver`].
     #[must_use]
     pub fn resolver<R: Resolve + 'static>(self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
-        Self { amqp: self.amqp.resolver(make) }
+        Self(self.0.resolver(make))
     }
 }
 
@@ -88,21 +85,15 @@ impl Default for AmqpWs {
     }
 }
 
-impl fmt::Debug for AmqpWs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AmqpWs").field(&self.amqp).finish()
-    }
-}
-
 impl Provider for AmqpWs {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
-        self.amqp.transport_over(NAME, endpoint, |below, timeout| {
+        self.0.transport_over(NAME, endpoint, |below, timeout| {
             Ok(Box::new(WebSocketConnector::new(Box::new(below), PATH, SUBPROTOCOL, timeout)?))
         })
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
-        self.amqp.platform()
+        self.0.platform()
     }
 }
 

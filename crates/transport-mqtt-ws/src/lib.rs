@@ -3,7 +3,6 @@
 //! The session is that of `iothub-transport-mqtt`, the WebSocket that of `iothub-net`; this crate puts one on the other,
 //! and says which path and subprotocol an IoT hub wants.
 
-use std::fmt;
 use std::time::Duration;
 
 use iothub_core::{CreateError, Endpoint, Platform, Provider, Transport};
@@ -33,15 +32,13 @@ const SUBPROTOCOL: &str = "mqtt";
 /// # let _ = protocol;
 /// ```
 #[doc(alias = "MQTT_WebSocket_Protocol")]
-#[derive(Clone)]
-pub struct MqttWs {
-    mqtt: Mqtt,
-}
+#[derive(Clone, Debug)]
+pub struct MqttWs(Mqtt);
 
 impl MqttWs {
     /// MQTT over WebSocket with every option at its default.
     pub fn new() -> Self {
-        Self { mqtt: Mqtt::new().port(PORT) }
+        Self(Mqtt::new().port(PORT))
     }
 
     /// How long the connection may be idle before the client asks whether the hub is still there; see
@@ -49,31 +46,31 @@ impl MqttWs {
     #[doc(alias = "keepalive")]
     #[must_use]
     pub fn keep_alive(self, interval: Duration) -> Self {
-        Self { mqtt: self.mqtt.keep_alive(interval) }
+        Self(self.0.keep_alive(interval))
     }
 
     /// How long each stage of connecting may take, the upgrade to a WebSocket among them; see [`Mqtt::connect_timeout`].
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        Self { mqtt: self.mqtt.connect_timeout(timeout) }
+        Self(self.0.connect_timeout(timeout))
     }
 
     /// The TCP port, 1 to 65535, default 443. A port in `GatewayHostName` goes before it.
     #[must_use]
     pub fn port(self, port: u16) -> Self {
-        Self { mqtt: self.mqtt.port(port) }
+        Self(self.0.port(port))
     }
 
     /// How many messages may be sent and not yet acknowledged; see [`Mqtt::max_in_flight`].
     #[must_use]
     pub fn max_in_flight(self, messages: usize) -> Self {
-        Self { mqtt: self.mqtt.max_in_flight(messages) }
+        Self(self.0.max_in_flight(messages))
     }
 
     /// Makes the resolver that looks up host names, one for each client; see [`Mqtt::resolver`].
     #[must_use]
     pub fn resolver<R: Resolve + 'static>(self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
-        Self { mqtt: self.mqtt.resolver(make) }
+        Self(self.0.resolver(make))
     }
 }
 
@@ -83,21 +80,15 @@ impl Default for MqttWs {
     }
 }
 
-impl fmt::Debug for MqttWs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MqttWs").field(&self.mqtt).finish()
-    }
-}
-
 impl Provider for MqttWs {
     fn transport(&self, endpoint: &Endpoint) -> Result<Box<dyn Transport>, CreateError> {
-        self.mqtt.transport_over(NAME, endpoint, |below, timeout| {
+        self.0.transport_over(NAME, endpoint, |below, timeout| {
             Ok(Box::new(WebSocketConnector::new(Box::new(below), PATH, SUBPROTOCOL, timeout)?))
         })
     }
 
     fn platform(&self) -> Result<Box<dyn Platform>, CreateError> {
-        self.mqtt.platform()
+        self.0.platform()
     }
 }
 
