@@ -50,7 +50,10 @@ pub const C_OPTIONS: &[(&str, OptionVerdict)] = &[
         "cl2svc_keep_alive_send_ratio",
         Mapped("always half: an idle client speaks at half of the time that the hub waits, as is C's default"),
     ),
-    ("Batching", Refused(NO_HTTP)),
+    (
+        "Batching",
+        Mapped("`Amqp::batching`, on by default; C has the option for HTTP alone, and always batches over AMQP"),
+    ),
     ("MinimumPollingTime", Refused(NO_HTTP)),
     ("timeout", Refused(NO_HTTP)),
     ("CURLOPT_LOW_SPEED_LIMIT", Refused(NO_CURL)),
