@@ -107,7 +107,7 @@ impl Head {
         let reply_to = request.properties.reply_to.as_deref();
         let Some(place) = self.reply_link(asked_on, AmqpLink::TokenReplies, reply_to) else { return };
         match fault {
-            Some(CbsFault::Delay(by)) => self.reply_later(now, place, now.elapsed.saturating_add(by), reply),
+            Some(CbsFault::Delay(by)) => self.reply_later(now, place, by, reply),
             _ => self.reply_on(hub, now, place, reply),
         }
     }

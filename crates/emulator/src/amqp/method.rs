@@ -40,7 +40,7 @@ impl Head {
         hub.note(identity, Activity::MethodSent { at: now.wall, connection, name, rid, packet_id: None });
         match fault {
             Some(Fault::LateMethod { by }) => {
-                return self.reply_later(now, place, now.elapsed.saturating_add(by), request);
+                return self.reply_later(now, place, by, request);
             }
             Some(Fault::MethodDuplicate) => {
                 self.reply_on(hub, now, place, request.clone());

@@ -24,8 +24,7 @@ pub(super) const IN_ANNOTATIONS: [&str; 4] =
 
 impl Head {
     pub(super) fn telemetry(&mut self, hub: &mut HubState, now: Now, identity: &Identity, received: &Received) {
-        let owner = identity.clone();
-        if self.drops(hub, now, &owner, DropPoint::PublishReceived) {
+        if self.drops(hub, now, identity, DropPoint::PublishReceived) {
             return;
         }
         let read = read(&received.payload, received.message_format);
@@ -40,7 +39,7 @@ impl Head {
             .chain(&drafts)
             .fold(Asked::Nothing, |asked, draft| asked.max(self.asks_for_fault(hub, now, identity, &draft.properties)));
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
-        if let Some(rejected) = self.refused_by_fault(hub, now, &owner, &drafts) {
+        if let Some(rejected) = self.refused_by_fault(hub, now, identity, &drafts) {
             return self.settle(hub, now, received, Some(rejected));
         }
         // One outcome is for the whole batch, so nothing of it is taken if one message is not.
@@ -53,7 +52,7 @@ impl Head {
                 return self.settle(hub, now, received, Some(refusal(&why)));
             }
         }
-        if self.drops(hub, now, &owner, DropPoint::PublishStored) {
+        if self.drops(hub, now, identity, DropPoint::PublishStored) {
             return;
         }
         if asked != Asked::ForAnEnd || hub.config.ack_fault_message {

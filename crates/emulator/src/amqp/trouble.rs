@@ -70,8 +70,9 @@ impl Head {
         }
     }
 
-    pub(super) fn reply_later(&mut self, _now: Now, place: Place, due: Duration, payload: Bytes) {
+    pub(super) fn reply_later(&mut self, now: Now, place: Place, by: Duration, payload: Bytes) {
         if let State::Open(open) = &mut self.state {
+            let due = now.elapsed.saturating_add(by);
             open.scheduled.push(Scheduled { due, what: Later::Reply(place, payload) });
         }
     }
@@ -226,9 +227,8 @@ impl Head {
         if received.settled {
             return;
         }
-        let owner = identity;
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        let fired = hub.faults.take(owner, |fault| match fault {
+        let fired = hub.faults.take(identity, |fault| match fault {
             Fault::DropPubacks { count } => Some(Taken::some_of(count, messages, Fault::DropPubacks { count: 1 })),
             Fault::DelayPubacks { count, by } => {
                 Some(Taken::some_of(count, messages, Fault::DelayPubacks { count: 1, by: *by }))
@@ -237,7 +237,7 @@ impl Head {
             _ => None,
         });
         if let Some(fault) = &fired {
-            hub.note_fired(owner, self.id, now, fault.clone());
+            hub.note_fired(identity, self.id, now, fault.clone());
         }
         let accepted = DeliveryState::Accepted(Accepted {});
         let outcome_of_it = match fired {
@@ -246,12 +246,12 @@ impl Head {
                 let late = outcome(received.delivery_id, Role::Receiver, accepted);
                 let late = frame::write(Layer::Amqp, received.place.channel, &late, &[]);
                 self.outgoing.push_later(now.elapsed.saturating_add(by), late);
-                self.drops(hub, now, owner, DropPoint::PubackSent);
+                self.drops(hub, now, identity, DropPoint::PubackSent);
                 return;
             }
             Some(Fault::ReorderPubacks { window }) => {
                 let window = usize::try_from(window).unwrap_or(usize::MAX);
-                if let Some(member) = self.member_mut(owner) {
+                if let Some(member) = self.member_mut(identity) {
                     member.reordering = Some(Reordering { window, outcomes: Vec::new() });
                 }
                 accepted
@@ -259,9 +259,9 @@ impl Head {
             Some(Fault::AmqpOutcome(wanted)) => state(wanted),
             _ => accepted,
         };
-        for (received, outcome) in self.in_order(owner, received, outcome_of_it) {
+        for (received, outcome) in self.in_order(identity, received, outcome_of_it) {
             self.settle_with(hub, now, &received, outcome);
-            if self.drops(hub, now, owner, DropPoint::PubackSent) {
+            if self.drops(hub, now, identity, DropPoint::PubackSent) {
                 return;
             }
         }

@@ -46,8 +46,7 @@ impl Head {
         received: &Received,
         request: &Incoming,
     ) {
-        let owner = identity.clone();
-        if self.drops(hub, now, &owner, DropPoint::PublishReceived) {
+        if self.drops(hub, now, identity, DropPoint::PublishReceived) {
             return;
         }
         let Some(connection) = self.member(Some(identity)).map(|member| member.connection) else { return };
@@ -65,8 +64,8 @@ impl Head {
         // A wish for desired patches is what a subscription is over MQTT: the faults of a reply are not for it.
         let fault = match answered {
             false => None,
-            true if subscribes => self.delay_of_wish(hub, now, &owner),
-            true => self.twin_fault(hub, now, &owner),
+            true if subscribes => self.delay_of_wish(hub, now, identity),
+            true => self.twin_fault(hub, now, identity),
         };
         let reply = match (operation, request.body()) {
             _ if !known => Reply::of_status(hub, now, 400),
@@ -93,14 +92,14 @@ impl Head {
         let (at, status, version) = (now.wall, reply.status, reply.version);
         let answered = answered && fault != Some(TwinReplyFault::Drop);
         hub.note(
-            &owner,
+            identity,
             match operation {
                 "GET" => Activity::TwinGet { at, connection, rid, status, answered },
                 "PATCH" => Activity::TwinReported { at, connection, rid: Some(rid), status, version, answered },
                 _ => Activity::DesiredSubscribed { at, connection, subscribed: operation == "PUT", status },
             },
         );
-        if !self.drops(hub, now, &owner, DropPoint::TwinExecuted) && answered {
+        if !self.drops(hub, now, identity, DropPoint::TwinExecuted) && answered {
             self.twin_reply(hub, now, identity, id, reply, fault);
         }
     }
@@ -142,7 +141,7 @@ impl Head {
         let properties = Properties { correlation_id, ..Properties::default() };
         let message = Outgoing { annotations, properties, body, ..Outgoing::default() }.encode();
         match fault {
-            Some(TwinReplyFault::Delay(by)) => self.reply_later(now, place, now.elapsed.saturating_add(by), message),
+            Some(TwinReplyFault::Delay(by)) => self.reply_later(now, place, by, message),
             Some(TwinReplyFault::Duplicate) => {
                 self.reply_on(hub, now, place, message.clone());
                 self.reply_on(hub, now, place, message);
@@ -160,12 +159,11 @@ impl Head {
         connection: ConnectionId,
         change: DesiredChange,
     ) {
-        let owner = identity.clone();
         let version = change.version;
         let Some((body, fault)) = hub.patch_to_send(identity, self.id, now, change.patch) else { return };
         let Some(place) = self.link_of(identity, AmqpLink::TwinReplies) else { return };
         let message = Outgoing { body: Body::Data(body.into()), ..Outgoing::default() }.encode();
-        hub.note(&owner, Activity::DesiredSent { at: now.wall, connection, version, packet_id: None });
+        hub.note(identity, Activity::DesiredSent { at: now.wall, connection, version, packet_id: None });
         let Some(member) = self.member_mut(identity) else { return };
         if fault == Some(TwinPatchFault::Reorder) {
             return member.later_patches.push(message);
@@ -178,6 +176,6 @@ impl Head {
         for message in messages {
             self.reply_on(hub, now, place, message);
         }
-        self.drops(hub, now, &owner, DropPoint::DesiredSent);
+        self.drops(hub, now, identity, DropPoint::DesiredSent);
     }
 }
