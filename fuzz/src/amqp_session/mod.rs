@@ -10,29 +10,26 @@
 //! - the token shows in no error; events and what is sent are bounded;
 //! - a hub that falls silent is given up after finite time.
 
+mod line;
+mod mishaps;
+
 use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
 use iothub_core::{Identity, Message, Op, Registration, Submit, Transport, TransportEvent};
-use iothub_emulator::{
-    AmqpLink, AmqpOutcome, C2dMessage, CbsFault, Config, Fault, MethodCall, OfflineConnection, OfflineHub,
-    PendingMethod, TwinPatchFault, TwinReplyFault,
-};
-use iothub_net::memory::{self, PeerEnd};
+use iothub_emulator::{C2dMessage, Config, MethodCall, OfflineHub, PendingMethod};
+use iothub_net::memory;
 use iothub_transport_amqp::{AmqpTransport, SessionOptions};
 
-use super::amqp_wire::frame::{self, Link, Message as Sections};
-use super::amqp_wire::value::{V, composite, text};
+use self::line::{Change, Line};
+use self::mishaps::{fault, performance};
 use super::engine::{Engine, Life};
 use super::script::Script;
 use super::world::{self, DEVICE, HUB};
 
 /// Messages that may await their outcome.
 const WINDOW: usize = 6;
-/// What a client may send in one run: the script submits no more than a few messages of a quarter of a megabyte each.
-const MAX_SENT: usize = 64 << 20;
-
 /// What has become of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -40,26 +37,6 @@ enum State {
     Lost,
     Over,
     Forgotten,
-}
-
-/// How the next bytes of the hub are changed on their way.
-enum Change {
-    Byte { at: usize, with: u8 },
-    Cut { at: usize },
-    Twice,
-    Dropped,
-}
-
-/// The hub's end of one connection.
-struct Line {
-    peer: PeerEnd,
-    hub: OfflineConnection,
-    /// What the hub says is held back.
-    held: Option<Vec<u8>>,
-    change: Option<Change>,
-    /// The hub reads nothing.
-    is_stalled: bool,
-    sent: usize,
 }
 
 struct Session {
@@ -152,11 +129,8 @@ impl Session {
                     });
                 });
             }
-            'b' => self.with_line(|line| line.held = line.held.take().or_else(|| Some(Vec::new()))),
-            'r' => self.with_line(|line| {
-                let held = line.held.take().unwrap_or_default();
-                line.peer.send(&held);
-            }),
+            'b' => self.with_line(Line::hold),
+            'r' => self.with_line(Line::release),
             'l' | 'y' | 'k' => {
                 let number = script.number();
                 self.with_line(|line| match step {
@@ -189,14 +163,7 @@ impl Session {
         if self.engine.life() == Life::Idle {
             if self.network.remaining() == 0 {
                 let peer = self.network.accept();
-                self.line = Some(Line {
-                    peer,
-                    hub: self.hub.accept_amqp(),
-                    held: None,
-                    change: None,
-                    is_stalled: false,
-                    sent: 0,
-                });
+                self.line = Some(Line::new(peer, self.hub.accept_amqp()));
             }
             self.engine.connect();
         }
@@ -258,7 +225,7 @@ impl Session {
         self.work();
         self.with_line(|line| {
             line.stall(0);
-            line.held = Some(Vec::new());
+            line.hold();
         });
         for _ in 0..200 {
             self.work();
@@ -268,144 +235,5 @@ impl Session {
             self.pass(self.engine.pause());
         }
         panic!("the hub is silent, and the client waits on: {:?}", self.engine.life());
-    }
-}
-
-impl Line {
-    /// Lets this many bytes wait on the way and reads none, or all again with 0.
-    fn stall(&mut self, capacity: usize) {
-        self.is_stalled = capacity > 0;
-        self.peer.set_capacity(if self.is_stalled { capacity } else { 8 << 20 });
-    }
-
-    /// Passes on what each side has said. False: nothing was said.
-    fn exchange(&mut self) -> bool {
-        if self.is_stalled {
-            return false;
-        }
-        let from_client = self.peer.receive();
-        self.sent += from_client.len();
-        assert!(self.sent <= MAX_SENT, "the client has sent {} bytes", self.sent);
-        if !from_client.is_empty() {
-            self.hub.receive(&from_client);
-        }
-        self.hub.poll();
-        let mut from_hub = self.hub.take_output();
-        if from_hub.is_empty() {
-            if self.hub.is_closed() && self.held.is_none() {
-                self.peer.close();
-            }
-            return !from_client.is_empty();
-        }
-        match self.change.take() {
-            Some(Change::Byte { at, with }) => {
-                let at = at % from_hub.len();
-                from_hub[at] = with;
-            }
-            Some(Change::Cut { at }) => from_hub.truncate(at % from_hub.len()),
-            Some(Change::Twice) => from_hub = from_hub.repeat(2),
-            Some(Change::Dropped) => from_hub.clear(),
-            None => {}
-        }
-        match &mut self.held {
-            Some(held) => held.extend_from_slice(&from_hub),
-            None => self.peer.send(&from_hub),
-        }
-        true
-    }
-}
-
-/// A well-formed frame that may make no sense here.
-fn performance(what: usize, place: usize, payload: &[u8]) -> Vec<u8> {
-    let (channel, handle) = ((place % 4) as u16, (place / 4 % 8) as u32);
-    let (id, flag) = ((place / 32) as u32, place % 2 == 1);
-    let with_error = |code: u64, fields: Vec<V>| {
-        let error = composite(0x1d, vec![super::amqp_wire::value::sym("amqp:internal-error"), text("x")]);
-        composite(code, [fields, vec![error]].concat())
-    };
-    let performative = match what % 16 {
-        0 => frame::open(None),
-        1 => frame::begin(),
-        2 => frame::end(),
-        3 => with_error(frame::END, Vec::new()),
-        4 => frame::close(),
-        5 => with_error(frame::CLOSE, Vec::new()),
-        6 => frame::detach(handle),
-        7 => with_error(frame::DETACH, vec![V::Uint(handle), V::Bool(flag)]),
-        8 => frame::flow(handle, id, place as u32, flag),
-        9 => frame::disposition(id, id + handle, flag, frame::outcome(0x24 + u64::from(handle % 4))),
-        10 => Link::sender(handle, "/devices/dev1/twin").attach(),
-        11 => Link::receiver(handle, "$cbs").attach(),
-        12 => frame::transfer(handle, id, 0, flag, place.is_multiple_of(3)),
-        // Of one delivery up to all that have a number.
-        13 => {
-            let last = id.saturating_add(u32::MAX.checked_shr(place as u32).unwrap_or(0));
-            composite(frame::DISPOSITION, vec![V::Bool(true), V::Uint(id), V::Uint(last), V::Bool(true)])
-        }
-        14 => return frame::raw_frame(0, channel, payload),
-        _ => frame::transfer(handle, id, 0x8001_3700, flag, false),
-    };
-    let payload = match what / 16 % 4 {
-        0 => Vec::new(),
-        1 => payload.to_vec(),
-        2 => Sections::of(payload).encoded(),
-        _ => Sections::of(payload).annotation("status", V::Int(place as i32)).encoded(),
-    };
-    frame::frame(channel, &performative, &payload)
-}
-
-/// Something that the hub does wrong by itself.
-fn fault(number: usize, more: usize) -> Fault {
-    let links = [
-        AmqpLink::Telemetry,
-        AmqpLink::CloudToDevice,
-        AmqpLink::TwinRequests,
-        AmqpLink::TwinReplies,
-        AmqpLink::MethodRequests,
-        AmqpLink::MethodResponses,
-        AmqpLink::TokenRequests,
-        AmqpLink::TokenReplies,
-    ];
-    let link = links[more % links.len()];
-    let by = Duration::from_millis(1 << (more % 20));
-    let condition = (more.is_multiple_of(2)).then(|| "amqp:internal-error".to_owned());
-    match number % 20 {
-        0 => Fault::AmqpDetach { link, condition },
-        1 => Fault::AmqpEnd { condition },
-        2 => Fault::AmqpClose { condition },
-        3 => Fault::AmqpRefuseAttach { link, condition: "amqp:link:detach-forced".to_owned() },
-        4 => Fault::AmqpWithholdAttach { link },
-        5 => Fault::AmqpWithholdCredit { link },
-        6 => Fault::AmqpWrongSettleMode { link },
-        7 => Fault::Cbs([CbsFault::Withhold, CbsFault::Delay(by), CbsFault::Status(more as i32 * 4)][more % 3]),
-        8 => Fault::AmqpOutcome(
-            [AmqpOutcome::Rejected { condition: "x".to_owned() }, AmqpOutcome::Released, AmqpOutcome::Modified]
-                [more % 3]
-                .clone(),
-        ),
-        9 => Fault::DropPubacks { count: more as u32 % 4 },
-        10 => Fault::DelayPubacks { count: more as u32 % 4, by },
-        11 => Fault::ReorderPubacks { window: more as u32 % 4 },
-        12 => Fault::TwinReply(
-            [
-                TwinReplyFault::Delay(by),
-                TwinReplyFault::Drop,
-                TwinReplyFault::Duplicate,
-                TwinReplyFault::UnknownRid,
-                TwinReplyFault::WrongVersion,
-                TwinReplyFault::BadJson,
-                TwinReplyFault::Status(400 + more as u16),
-            ][more % 7],
-        ),
-        13 => Fault::TwinPatch(
-            [TwinPatchFault::Drop, TwinPatchFault::Duplicate, TwinPatchFault::Reorder, TwinPatchFault::BadJson]
-                [more % 4],
-        ),
-        14 => Fault::MethodDuplicate,
-        15 => Fault::LateMethod { by },
-        16 => Fault::DuplicateDelivery,
-        17 => Fault::HalfOpen,
-        18 => Fault::SplitAt { byte: more },
-        _ => Fault::AmqpDelayDesired { by },
     }
 }
