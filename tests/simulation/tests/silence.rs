@@ -8,7 +8,7 @@ use iothub_core::{
     ConnectStage, ConnectionErrorKind, ConnectionState, DeviceClient, Endpoint, Event, Feature, SharedTransport, Waits,
     wait_any,
 };
-use iothub_emulator::{Activity, AmqpLink, C2dMessage, DisconnectReason, Fault, MethodCall};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, CbsFault, DisconnectReason, Fault, MethodCall, TwinReplyFault};
 use iothub_simulation::{Answer, Over, Sim};
 
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -42,6 +42,10 @@ impl Subject {
             _ => None,
         };
         self.heard.iter().filter_map(outage).collect()
+    }
+
+    fn has_reported(&self) -> bool {
+        self.heard.iter().any(|(_, event)| matches!(event, Event::ReportedState { outcome: Ok(_), .. }))
     }
 }
 
@@ -196,6 +200,58 @@ fn a_hub_that_gives_no_more_credit_for_renewed_tokens_is_left_before_the_last_on
     assert_eq!(ends, [DisconnectReason::ConnectionLost], "the hub had no reason to end it");
 }
 
+/// A hub that leaves this undone for a device that connects beside another.
+fn is_given_up_and_made_anew(fault: Fault, stage: ConnectStage) {
+    let bench = Bench::new();
+    let mut other = bench.ready("other", &ALL);
+    let mut late = bench.subject("late", &ALL);
+    let start = bench.sim.elapsed();
+    bench.sim.hub().inject_for("late", fault.clone());
+    bench.until(&mut [&mut late, &mut other], is_ready);
+    assert_eq!(late.outages(), [(start + PATIENCE, timed_out(stage))], "{fault:?}");
+    bench.works(&mut late);
+    bench.is_undisturbed(&mut other);
+}
+
+#[test]
+fn a_token_that_is_never_answered_is_put_again() {
+    is_given_up_and_made_anew(Fault::Cbs(CbsFault::Withhold), ConnectStage::Open);
+}
+
+#[test]
+fn a_link_that_is_never_attached_is_attached_anew() {
+    is_given_up_and_made_anew(Fault::AmqpWithholdAttach { link: AmqpLink::Telemetry }, ConnectStage::Open);
+    for link in [
+        AmqpLink::CloudToDevice,
+        AmqpLink::TwinRequests,
+        AmqpLink::TwinReplies,
+        AmqpLink::MethodRequests,
+        AmqpLink::MethodResponses,
+    ] {
+        is_given_up_and_made_anew(Fault::AmqpWithholdAttach { link }, ConnectStage::Subscribe);
+    }
+}
+
+#[test]
+fn a_subscription_to_changes_of_the_twin_without_credit_to_ask_for_it_is_asked_for_again() {
+    let fault = Fault::AmqpWithholdCredit { link: AmqpLink::TwinRequests };
+    is_given_up_and_made_anew(fault, ConnectStage::Subscribe);
+}
+
+#[test]
+fn a_lost_answer_of_the_twin_is_asked_for_again_and_the_connection_stays() {
+    for lost in [TwinReplyFault::Status(500), TwinReplyFault::Drop] {
+        let bench = Bench::new();
+        bench.sim.hub().inject(Fault::TwinReply(lost));
+        let mut subject = bench.ready("d", &ALL);
+        bench.until(&mut [&mut subject], |subjects| {
+            subjects[0].heard.iter().any(|(_, event)| matches!(event, Event::Twin(_)))
+        });
+        assert_eq!(bench.sim.hub().pending_faults(), 0);
+        bench.is_undisturbed(&mut subject);
+    }
+}
+
 #[test]
 fn a_request_to_the_twin_without_credit_ends_the_devices_part_and_is_made_on_the_next() {
     let bench = Bench::new();
@@ -207,10 +263,7 @@ fn a_request_to_the_twin_without_credit_ends_the_devices_part_and_is_made_on_the
     bench.pass(&mut [&mut subject, &mut other], PATIENCE / 2);
     // Nothing else waits for it.
     bench.works(&mut subject);
-    bench.until(&mut [&mut subject, &mut other], |subjects| {
-        let is_reported = |event: &Event| matches!(event, Event::ReportedState { outcome: Ok(_), .. });
-        subjects[0].heard.iter().any(|(_, event)| is_reported(event))
-    });
+    bench.until(&mut [&mut subject, &mut other], |subjects| subjects[0].has_reported());
     assert_eq!(subject.outages(), [(start + PATIENCE, timed_out(ConnectStage::Subscribe))]);
     bench.is_undisturbed(&mut other);
 }
@@ -220,12 +273,16 @@ fn an_answer_to_a_method_without_credit_ends_the_devices_part() {
     let bench = Bench::new();
     let mut other = bench.ready("other", &ALL);
     bench.sim.hub().inject_for("d", Fault::AmqpWithholdCredit { link: AmqpLink::MethodResponses });
-    let mut subject = bench.ready("d", &[Feature::Methods]);
+    let mut subject = bench.ready("d", &[Feature::Methods, Feature::Twin]);
     let start = bench.sim.elapsed();
     let call = || bench.sim.hub().start_method("d", MethodCall::new("do").response_timeout(PATIENCE * 2)).unwrap();
     let first = call();
     bench.pass(&mut [&mut subject, &mut other], PATIENCE / 2);
+    // Nothing else waits for it.
     bench.works(&mut subject);
+    subject.client.send_reported_state_tracked(r#"{"a":1}"#).unwrap();
+    bench.until(&mut [&mut subject, &mut other], |subjects| subjects[0].has_reported());
+    assert_eq!(bench.sim.elapsed(), start + PATIENCE / 2);
     bench.until(&mut [&mut subject, &mut other], |subjects| subjects[0].client.stats().connections == 2);
     assert_eq!(subject.outages(), [(start + PATIENCE, timed_out(ConnectStage::Subscribe))]);
     assert!(first.try_result().is_none(), "nobody has answered");
