@@ -4,4 +4,5 @@
 
 mod bench;
 mod links;
+mod malformed;
 mod telemetry;

@@ -1,5 +1,5 @@
-//! The frames as they pass between the stream and the protocol's package: what it keeps to itself, and what it would
-//! wait for.
+//! The frames as they pass between the stream and the protocol's package: what it keeps to itself, what it would wait for,
+//! and what it could not bear.
 //!
 //! - It hides the hub's Open; the idle time-out is read here.
 //! - It begins one session at a time, and waits a round trip for each, in which no other can begin. So it is told at once
@@ -7,16 +7,25 @@
 //!   hub's channels are renamed to the client's meanwhile.
 //! - It ends a link whose messages are longer than the hub said that they would be, as they may be by a few bytes.
 //! - It looks up each delivery of a disposition, be it of billions. So one of more than there can be ends the connection.
+//! - It panics at a frame that is too short for its header, and decodes values however deep they are nested, up to the end
+//!   of the stack. So a frame is held until it is whole, and its performative and each message are looked at before they
+//!   pass: what is not well-formed ends the connection.
 //!
-//! Descriptors are numbers, as everybody writes them.
+//! Descriptors of performatives are numbers, as everybody writes them.
 
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BytesMut};
 use fe2o3_amqp_types::definitions::Role;
-use fe2o3_amqp_types::performatives::{Attach, Begin, Disposition, Flow, Open, Performative};
+use fe2o3_amqp_types::performatives::{Attach, Begin, Detach, Disposition, Flow, Open, Performative, Transfer};
+use serde_amqp::serde::de::DeserializeOwned;
 
-/// More than any frame has that is looked at as a whole: the client's max-frame-size.
+mod messages;
+mod wellformed;
+
+use messages::Messages;
+
+/// The largest frame that the hub may send: the client's max-frame-size.
 const MAX_FRAME: usize = 65_536;
 /// What the client takes of one message: what the hub takes of one, whichever link it is on.
 const MAX_MESSAGE: u64 = 1024 * 1024;
@@ -26,78 +35,55 @@ const MAX_SETTLED: u32 = 65_536;
 /// A channel that no session has.
 const NO_CHANNEL: u16 = u16::MAX;
 
-/// A frame's header and the descriptor of what is in it, in the shortest form that there is.
-const HEAD: usize = 11;
+/// What the hub says first if it speaks AMQP, and as long as what any hub says first.
+const PROTOCOL: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
 const HEADER: usize = 8;
+/// The data offset of four-byte words, behind which the performative begins, and the type of AMQP's own frames.
+const PLAIN: [u8; 2] = [2, 0];
 
 const OPEN: u8 = 0x10;
 const BEGIN: u8 = 0x11;
 const ATTACH: u8 = 0x12;
+const TRANSFER: u8 = 0x14;
 const DISPOSITION: u8 = 0x15;
+const DETACH: u8 = 0x16;
 const END: u8 = 0x17;
-
-/// What the first bytes of a frame say.
-#[derive(Clone, Copy)]
-enum Head {
-    /// More bytes are needed.
-    Short,
-    /// Not a frame of AMQP, so long: a protocol header, another protocol, or nothing that can be read.
-    Other(usize),
-    Frame {
-        size: usize,
-        /// Where the performative begins.
-        body: usize,
-        /// Which it is, if there is one.
-        code: Option<u8>,
-    },
-}
-
-impl Head {
-    fn of(bytes: &[u8]) -> Self {
-        if bytes.len() < HEADER {
-            return Self::Short;
-        }
-        if bytes.starts_with(b"AMQP") {
-            return Self::Other(HEADER);
-        }
-        let size = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        // The data offset counts words of four bytes. Type 0 is AMQP.
-        let (body, kind) = (usize::from(bytes[4]) * 4, bytes[5]);
-        if size < HEADER || body < HEADER || kind != 0 {
-            return Self::Other(size.max(HEADER));
-        }
-        let rest = &bytes[body.min(bytes.len())..size.max(body).min(bytes.len())];
-        let code = match rest {
-            [0, 0x53, code, ..] | [0, 0x80, 0, 0, 0, 0, 0, 0, 0, code, ..] => Some(*code),
-            _ => None,
-        };
-        let may_follow = rest.len() < 3 || (rest.len() < 10 && rest[1] == 0x80);
-        if code.is_none() && may_follow && bytes.len() < size {
-            return Self::Short;
-        }
-        Self::Frame { size, body, code }
-    }
-}
 
 fn write(channel: u16, performative: &Performative) -> Option<Vec<u8>> {
     let body = serde_amqp::to_vec(performative).ok()?;
     let size = u32::try_from(HEADER + body.len()).ok()?;
-    Some([&size.to_be_bytes()[..], &[2, 0], &channel.to_be_bytes(), &body].concat())
+    Some([&size.to_be_bytes()[..], &PLAIN, &channel.to_be_bytes(), &body].concat())
+}
+
+fn read<T: DeserializeOwned>(performative: &[u8]) -> Result<T, String> {
+    serde_amqp::from_slice(performative).map_err(|error| unreadable(&error.to_string()))
+}
+
+fn unreadable(why: &str) -> String {
+    format!("the hub sent a frame that cannot be read: {why}")
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Default)]
+enum Stage {
+    #[default]
+    Header,
+    Frames,
+    /// Another protocol. The package reads no more than its header.
+    Foreign,
 }
 
 /// Bytes from the hub.
 #[derive(Default)]
 pub(crate) struct Incoming {
-    /// The beginning of a frame, too short to know what it is.
+    stage: Stage,
+    /// The beginning of a frame.
     held: BytesMut,
-    /// How much of the present frame is still to pass.
-    left: usize,
-    /// What the package is to read.
+    /// What the package is to read: whole frames.
     passed: BytesMut,
     /// The client's channel of each of the hub's.
     channels: BTreeMap<u16, u16>,
-    /// What the package is told when the present frame has passed.
-    early: Vec<u8>,
+    messages: Messages,
     idle_time_out: Option<u32>,
     /// Why nothing passes any more.
     refused: Option<String>,
@@ -136,95 +122,129 @@ impl Incoming {
             desired_capabilities: None,
             properties: None,
         };
-        self.early.extend(write(channel, &Performative::Begin(begin)).unwrap_or_default());
-        self.pass_early();
-    }
-
-    fn pass_early(&mut self) {
-        if self.left == 0 && !self.early.is_empty() {
-            self.passed.extend_from_slice(&self.early);
-            self.early.clear();
-        }
+        self.passed.extend(write(channel, &Performative::Begin(begin)).unwrap_or_default());
     }
 
     /// Takes bytes as they came.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         while self.refused.is_none() {
-            let now = self.left.min(self.held.len());
-            self.passed.extend_from_slice(&self.held[..now]);
-            self.held.advance(now);
-            self.left -= now;
-            if self.left > 0 {
-                return;
-            }
-            self.pass_early();
-            match Head::of(&self.held) {
-                Head::Short => return,
-                Head::Other(size) => self.left = size,
-                Head::Frame { size, body, code: Some(code @ (OPEN | BEGIN | ATTACH | DISPOSITION)) }
-                    if size <= MAX_FRAME =>
-                {
-                    if self.held.len() < size {
-                        return;
-                    }
-                    self.rename(code);
-                    let frame = self.held.split_to(size);
-                    self.pass(code, &frame, body);
-                }
-                Head::Frame { size, code, .. } => {
-                    if let Some(code) = code {
-                        self.rename(code);
-                    }
-                    self.left = size;
-                }
+            match self.next() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => self.refused = Some(why),
             }
         }
     }
 
-    /// Gives the frame at hand, if it is of a session, the client's channel of that session.
-    fn rename(&mut self, code: u8) {
-        if !(ATTACH..=END).contains(&code) {
-            return;
+    /// Passes on what comes next. Whether it is there.
+    fn next(&mut self) -> Result<bool, String> {
+        let size = match self.stage {
+            Stage::Header => HEADER,
+            Stage::Foreign => self.held.len().max(1),
+            Stage::Frames => {
+                let Some(size) = self.held.first_chunk() else { return Ok(false) };
+                let size = u32::from_be_bytes(*size) as usize;
+                if !(HEADER..=MAX_FRAME).contains(&size) {
+                    return Err(format!("the hub sent a frame of {size} bytes, not of {HEADER} to {MAX_FRAME}"));
+                }
+                size
+            }
+        };
+        if self.held.len() < size {
+            return Ok(false);
         }
-        let theirs = u16::from_be_bytes([self.held[6], self.held[7]]);
+        let bytes = self.held.split_to(size);
+        match self.stage {
+            Stage::Frames => self.pass(bytes)?,
+            Stage::Header => {
+                self.stage = if bytes == PROTOCOL[..] { Stage::Frames } else { Stage::Foreign };
+                self.passed.extend_from_slice(&bytes);
+            }
+            Stage::Foreign => self.passed.extend_from_slice(&bytes),
+        }
+        Ok(true)
+    }
+
+    /// Passes on a whole frame, or another in its place.
+    fn pass(&mut self, mut frame: BytesMut) -> Result<(), String> {
+        if frame[4..6] != PLAIN {
+            return Err(unreadable(&format!("its header has a data offset of {} and the type {}", frame[4], frame[5])));
+        }
+        if frame.len() > HEADER {
+            let (ours, instead) = self.look(&frame)?;
+            if let Some(instead) = instead {
+                self.passed.extend_from_slice(&instead);
+                return Ok(());
+            }
+            frame[6..8].copy_from_slice(&ours.to_be_bytes());
+        }
+        self.passed.extend_from_slice(&frame);
+        Ok(())
+    }
+
+    /// Looks at a whole frame with a performative. Gives the channel on which the package is to see it, or the frame that
+    /// is to pass in its place.
+    fn look(&mut self, frame: &[u8]) -> Result<(u16, Option<Vec<u8>>), String> {
+        let theirs = u16::from_be_bytes([frame[6], frame[7]]);
+        let wellformed::Body { code, performative, payload } =
+            wellformed::body(&frame[HEADER..]).map_err(unreadable)?;
+        // The client's channel of the session that the frame is of.
         let ours = match code {
             END => self.channels.remove(&theirs),
-            _ => self.channels.get(&theirs).copied(),
+            ATTACH..END => self.channels.get(&theirs).copied(),
+            _ => Some(theirs),
         };
-        self.held[6..8].copy_from_slice(&ours.unwrap_or(NO_CHANNEL).to_be_bytes());
-    }
-
-    /// Passes on a whole frame that matters, or another in its place.
-    fn pass(&mut self, code: u8, frame: &[u8], body: usize) {
-        let channel = u16::from_be_bytes([frame[6], frame[7]]);
+        let ours = ours.unwrap_or(NO_CHANNEL);
         let instead = match code {
             OPEN => {
-                self.idle_time_out = serde_amqp::from_slice::<Open>(&frame[body..]).ok().and_then(|o| o.idle_time_out);
+                self.idle_time_out = read::<Open>(performative)?.idle_time_out;
                 None
             }
-            BEGIN => serde_amqp::from_slice::<Begin>(&frame[body..]).ok().and_then(|begin| {
-                let ours = begin.remote_channel?;
-                self.channels.insert(channel, ours);
-                write(ours, &Performative::Flow(windows(&begin)))
-            }),
+            BEGIN => {
+                let begin: Begin = read(performative)?;
+                begin.remote_channel.and_then(|ours| {
+                    self.channels.insert(theirs, ours);
+                    write(ours, &Performative::Flow(windows(&begin)))
+                })
+            }
+            ATTACH => {
+                let attach: Attach = read(performative)?;
+                self.messages.forget(ours, attach.handle.0);
+                roomy(attach).and_then(|attach| write(ours, &Performative::Attach(attach)))
+            }
+            TRANSFER => {
+                self.messages.take(ours, &read::<Transfer>(performative)?, payload).map_err(unreadable)?;
+                None
+            }
             DISPOSITION => {
-                self.refused = serde_amqp::from_slice::<Disposition>(&frame[body..]).ok().and_then(|d| too_wide(&d));
+                if let Some(why) = too_wide(&read(performative)?) {
+                    return Err(why);
+                }
                 None
             }
-            _ => serde_amqp::from_slice::<Attach>(&frame[body..]).ok().and_then(|mut attach| {
-                let said = attach.max_message_size.filter(|said| (1..MAX_MESSAGE).contains(said));
-                if attach.role != Role::Sender || said.is_none() {
-                    return None;
-                }
-                attach.max_message_size = Some(MAX_MESSAGE);
-                write(channel, &Performative::Attach(attach))
-            }),
+            DETACH => {
+                self.messages.forget(ours, read::<Detach>(performative)?.handle.0);
+                None
+            }
+            END => {
+                self.messages.forget_session(ours);
+                None
+            }
+            _ => None,
         };
-        if self.refused.is_none() {
-            self.passed.extend_from_slice(instead.as_deref().unwrap_or(frame));
-        }
+        Ok((ours, instead))
     }
+}
+
+/// An attach whose messages may be as long as they come, if it says otherwise.
+fn roomy(mut attach: Attach) -> Option<Attach> {
+    let said = attach.max_message_size.filter(|said| (1..MAX_MESSAGE).contains(said));
+    if attach.role != Role::Sender || said.is_none() {
+        return None;
+    }
+    attach.max_message_size = Some(MAX_MESSAGE);
+    Some(attach)
 }
 
 /// What is wrong with a disposition of more deliveries than there can be.
@@ -267,29 +287,30 @@ impl Outgoing {
         self.left == 0 && self.head.is_empty()
     }
 
-    /// Looks at bytes that leave; gives the channel of each session that they begin.
+    /// Looks at bytes that leave, which the package has written; gives the channel of each session that they begin.
     pub(crate) fn look(&mut self, mut bytes: &[u8], mut begun: impl FnMut(u16)) {
         while !bytes.is_empty() {
-            if self.left > 0 {
-                let now = self.left.min(bytes.len());
+            let now = self.left.min(bytes.len());
+            if now > 0 {
                 self.left -= now;
                 bytes.advance(now);
                 continue;
             }
-            let wanted = if self.head.len() < HEADER { HEADER } else { HEAD };
-            let now = wanted.saturating_sub(self.head.len()).clamp(1, bytes.len());
-            self.head.extend_from_slice(&bytes[..now]);
-            bytes.advance(now);
-            let size = match Head::of(&self.head) {
-                Head::Short => continue,
-                Head::Other(size) => size,
-                Head::Frame { size, code, .. } => {
-                    if code == Some(BEGIN) {
-                        begun(u16::from_be_bytes([self.head[6], self.head[7]]));
-                    }
-                    size
-                }
+            self.head.push(bytes[0]);
+            bytes.advance(1);
+            let size = match *self.head {
+                _ if self.head.len() < HEADER => continue,
+                [b'A', b'M', b'Q', b'P', ..] => HEADER,
+                [a, b, c, d, ..] => u32::from_be_bytes([a, b, c, d]) as usize,
+                _ => continue,
             };
+            // The header is followed by the descriptor of what is in the frame.
+            if self.head.len() < size.min(HEADER + 3) {
+                continue;
+            }
+            if let [.., high, low, 0, 0x53, BEGIN] = *self.head {
+                begun(u16::from_be_bytes([high, low]));
+            }
             self.left = size.saturating_sub(self.head.len());
             self.head.clear();
         }
