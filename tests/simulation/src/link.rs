@@ -93,7 +93,8 @@ pub(crate) struct Link {
     hub: OfflineConnection,
     /// Before the hub, if it is a WebSocket.
     front: Option<Front>,
-    censor: Censor,
+    /// Next to the hub, if it speaks AMQP.
+    censor: Option<Censor>,
     path: Path,
     up: Lane,
     down: Lane,
@@ -102,9 +103,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(client: PeerEnd, hub: OfflineConnection, front: Option<Front>, path: Path) -> Self {
+    pub(crate) fn new(
+        client: PeerEnd,
+        hub: OfflineConnection,
+        front: Option<Front>,
+        censor: Option<Censor>,
+        path: Path,
+    ) -> Self {
         let (up, down) = (Lane::default(), Lane::default());
-        let censor = Censor::default();
         let mut link = Self { client, hub, front, censor, path: Path::default(), up, down, gave_piece: false };
         link.set_path(path);
         link
@@ -132,7 +138,9 @@ impl Link {
 
     /// What the hub says of this from now on is lost.
     pub(crate) fn withhold(&mut self, answers: &[Answer]) {
-        self.censor.withhold(answers);
+        if let Some(censor) = &mut self.censor {
+            censor.withhold(answers);
+        }
     }
 
     /// Breaks the connection at once, for both ends to see.
@@ -181,9 +189,10 @@ impl Link {
             moved.any = true;
             self.up.send(Parcel::End, now, &self.path, random);
         }
-        let mut answer = self.censor.pass(self.hub.take_output());
-        if self.hub.is_closed() && self.censor.hides_the_end() {
-            self.down.closed = true;
+        let mut answer = self.hub.take_output();
+        if let Some(censor) = &mut self.censor {
+            answer = censor.pass(answer, self.hub.is_closed());
+            self.down.closed |= self.hub.is_closed() && censor.hides_the_end();
         }
         if let Some(front) = &mut self.front {
             answer = front.wrap(&answer);
@@ -208,10 +217,13 @@ impl Link {
             match parcel {
                 Parcel::Bytes(mut bytes) => {
                     let breaks = self.up.breaks(&mut bytes);
-                    match &mut self.front {
-                        Some(front) => self.hub.receive(&front.unwrap(&bytes)),
-                        None => self.hub.receive(&bytes),
+                    if let Some(front) = &mut self.front {
+                        bytes = front.unwrap(&bytes);
                     }
+                    if let Some(censor) = &mut self.censor {
+                        censor.look(&bytes);
+                    }
+                    self.hub.receive(&bytes);
                     if breaks {
                         moved.news = true;
                         return self.cut();

@@ -108,7 +108,7 @@ impl Sim {
         world.path = path;
     }
 
-    /// From now on, what the hub says of this over AMQP is lost on every connection, and nothing else of what it says.
+    /// From now on, these answers of the hub over AMQP are lost, on every connection, and nothing else that it says.
     pub fn withhold(&self, answers: &[Answer]) {
         let mut world = lock(&self.world);
         world.links.iter_mut().for_each(|link| link.withhold(answers));

@@ -8,7 +8,7 @@ use iothub_core::{ConnectStage, ConnectionErrorKind, Now};
 use iothub_emulator::{OfflineConnection, OfflineHub};
 use iothub_net::memory::Script;
 
-use crate::censor::Answer;
+use crate::censor::{Answer, Censor};
 use crate::front::Front;
 use crate::link::{Link, Moved};
 use crate::network::{Ends, Path};
@@ -179,8 +179,9 @@ impl World {
             Ok(()) => {
                 let over = dialer.over;
                 let front = over.subprotocol().map(|subprotocol| Front::new(subprotocol, self.fronts.fork()));
+                let censor = over.is_amqp().then(Censor::default);
                 let hub = if over.is_amqp() { self.hub.accept_amqp() } else { self.hub.accept() };
-                let mut link = Link::new(dialer.script.accept(), hub, front, self.path.clone());
+                let mut link = Link::new(dialer.script.accept(), hub, front, censor, self.path.clone());
                 link.withhold(&self.withheld);
                 self.links.push(link);
                 self.note("network: a connection is established");

@@ -37,6 +37,8 @@ pub(super) enum Plan {
     /// Not the application's either: the hub's clock is set right.
     SetHubClock,
     SetPath(Path),
+    /// The hub leaves nothing out any more.
+    SayAll,
 }
 
 /// What an id of a tracked operation stands for.
@@ -217,6 +219,7 @@ impl Application {
             Plan::EnableDevice => self.enable_device(true),
             Plan::SetHubClock => self.set_hub_clock(0),
             Plan::SetPath(path) => self.sim.set_path(path),
+            Plan::SayAll => self.sim.withhold(&[]),
         }
     }
 

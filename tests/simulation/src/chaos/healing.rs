@@ -9,6 +9,7 @@ use serde_json::json;
 use super::DEVICE;
 use super::application::{Application, Plan};
 use super::ledger::Outcome;
+use crate::censor::Answer;
 use crate::network::Path;
 
 /// How long closing in order may take: a link without credit or a lost path is noticed after a minute.
@@ -50,6 +51,13 @@ impl Application {
         self.sim.note(format!("network: {path:?} for {time:?}"));
         self.sim.set_path(path);
         self.plan(time, Plan::SetPath(Path::default()));
+    }
+
+    /// The hub leaves answers of these kinds out.
+    pub(super) fn withhold_for(&mut self, answers: &[Answer], time: Duration) {
+        self.sim.note(format!("hub: withholds {answers:?} for {time:?}"));
+        self.sim.withhold(answers);
+        self.plan(time, Plan::SayAll);
     }
 
     /// Takes everything back that is wrong, and handles from now on what comes at once.

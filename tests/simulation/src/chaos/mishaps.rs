@@ -7,6 +7,7 @@ use iothub_emulator::{Activity, AmqpLink, AmqpOutcome, CbsFault, DropPoint, Faul
 
 use super::DEVICE;
 use super::application::Application;
+use crate::censor::Answer;
 use crate::network::{Ends, Path, Way};
 use crate::over::Over;
 use crate::sim::Sim;
@@ -95,6 +96,7 @@ enum Sort {
     RefuseAttach,
     WithholdCredit,
     WrongSettleMode,
+    WithholdAnswers,
     Kill,
     HubHalfOpen,
     SplitAt,
@@ -134,6 +136,7 @@ const OF_AMQP: &[Sort] = &[
     Sort::RefuseAttach,
     Sort::WithholdCredit,
     Sort::WrongSettleMode,
+    Sort::WithholdAnswers,
 ];
 
 const OF_ALL: &[Sort] = &[
@@ -265,6 +268,14 @@ impl Mishaps {
                 let link = one_of(random, &LINKS);
                 application.ledger.hub_settles |= link == AmqpLink::CloudToDevice;
                 inject(application, Fault::AmqpWrongSettleMode { link });
+            }
+            Sort::WithholdAnswers => {
+                let all = [Answer::Begin, Answer::Flow, Answer::Detach, Answer::End, Answer::Close];
+                let answers: Vec<_> = all.into_iter().filter(|_| random.bool()).collect();
+                application.ledger.answers_are_stuck |= answers.contains(&Answer::Flow);
+                silence_begins(application);
+                application.withhold_for(&answers, seconds(random, 90));
+                self.note(sort);
             }
             Sort::Kill => {
                 let lasts = seconds(random, 10);
