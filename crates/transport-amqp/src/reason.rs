@@ -268,6 +268,22 @@ mod tests {
         assert_eq!(of_rejection(None, true), OpError::BatchRejected("without a reason".to_owned()));
     }
 
+    #[test]
+    fn the_end_of_a_session_is_no_word_of_the_hub_about_a_link_on_it() {
+        let error = Error::new(ErrorCondition::Custom(Symbol::from("amqp:not-found")), None, None);
+        let session = || SessionStopReason::RemoteEndedWithError(error.clone());
+        let reasons: [Reason; 6] = [
+            session::Error::RemoteEndedWithError(error.clone()).into(),
+            session::BeginError::RemoteEndedWithError(error.clone()).into(),
+            DetachError::SessionStopped(session()).into(),
+            LinkStateError::SessionStopped(session()).into(),
+            SenderAttachError::SessionStopped(session()).into(),
+            ReceiverAttachError::SessionStopped(session()).into(),
+        ];
+        assert_eq!(reasons, std::array::from_fn(|_| Reason::Session(error.clone())));
+        assert_eq!(Reason::from(DetachError::RemoteClosedWithError(error.clone())), Reason::Hub(error));
+    }
+
     fn ended(condition: &'static str) -> ConnectionErrorKind {
         let error = Error::new(ErrorCondition::Custom(Symbol::from(condition)), Some("why".to_owned()), None);
         of_hub(&serde_amqp::from_slice(&serde_amqp::to_vec(&error).unwrap()).unwrap())

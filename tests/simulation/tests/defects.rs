@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use iothub_core::{ConnectionState, DeviceClient, Event, Feature, MethodRequest, TwinUpdate};
-use iothub_emulator::{Activity, AmqpLink, CbsFault, DisconnectReason, Fault, MethodCall, TwinReplyFault};
+use iothub_emulator::{Activity, AmqpLink, C2dMessage, CbsFault, DisconnectReason, Fault, MethodCall, TwinReplyFault};
 use iothub_simulation::{Over, Path, Sim, Way};
 use serde_json::json;
 
@@ -120,6 +120,51 @@ fn a_renewal_does_not_wait_for_an_answer_longer_than_the_token_lives() {
     };
     let ends: Vec<_> = sim.hub().activity(DEVICE).into_iter().filter_map(end).collect();
     assert_eq!(ends, [DisconnectReason::ByDevice], "the hub did not have to end the connection");
+}
+
+#[test]
+fn an_answer_for_a_connection_that_is_gone_is_stale_and_decides_nothing_on_the_next() {
+    for over in Over::ALL {
+        let sim = Sim::new(1).over(over);
+        let hub = sim.hub();
+        let mut client = ready(&sim, &[Feature::CloudToDevice, Feature::Methods], Duration::from_secs(3600));
+        let come = |client: &mut DeviceClient, connections| {
+            let call = hub.start_method(DEVICE, MethodCall::new("do").connect_timeout(LIMIT)).unwrap();
+            let (mut messages, mut requests) = (Vec::new(), Vec::new());
+            for event in until(&sim, client, |client, events| {
+                let has = |wanted: fn(&Event) -> bool| events.iter().any(wanted);
+                let is_there = client.connection_state() == ConnectionState::Ready;
+                is_there
+                    && client.stats().connections == connections
+                    && has(|event| matches!(event, Event::Method(_)))
+                    && has(|event| matches!(event, Event::Message(_)))
+            }) {
+                match event {
+                    Event::Message(message) => messages.push(message),
+                    Event::Method(request) => requests.push(request),
+                    _ => {}
+                }
+            }
+            (call, messages.pop().unwrap(), requests.pop().unwrap())
+        };
+        hub.send_c2d(DEVICE, C2dMessage::new("x")).unwrap();
+        let (_lost, old_message, old_request) = come(&mut client, 1);
+        hub.disconnect_device(DEVICE).unwrap();
+        let (call, message, request) = come(&mut client, 2);
+        old_message.complete();
+        old_request.respond(200, r#""old""#).unwrap();
+        let events = pass(&sim, &mut client, Duration::from_secs(1));
+        assert!(
+            matches!(&events[..], [Event::StaleSettlement { .. }, Event::StaleMethodResponse { .. }]),
+            "{over}: {events:?}"
+        );
+        assert!(call.try_result().is_none() && hub.c2d_queue(DEVICE).len() == 1, "{over}");
+        message.complete();
+        request.respond(200, r#""new""#).unwrap();
+        pass(&sim, &mut client, Duration::from_secs(1));
+        assert_eq!(call.try_result().unwrap().unwrap().payload, json!("new"), "{over}");
+        assert!(hub.c2d_queue(DEVICE).is_empty(), "{over}");
+    }
 }
 
 #[test]
