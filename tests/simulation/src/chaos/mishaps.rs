@@ -271,7 +271,8 @@ impl Mishaps {
             }
             Sort::WithholdAnswers => {
                 let all = [Answer::Begin, Answer::Flow, Answer::Detach, Answer::End, Answer::Close];
-                let answers: Vec<_> = all.into_iter().filter(|_| random.bool()).collect();
+                let mut answers: Vec<_> = all.into_iter().filter(|_| random.bool()).collect();
+                answers.push(one_of(random, &all));
                 application.ledger.answers_are_stuck |= answers.contains(&Answer::Flow);
                 silence_begins(application);
                 application.withhold_for(&answers, seconds(random, 90));

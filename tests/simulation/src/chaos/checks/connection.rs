@@ -9,7 +9,7 @@ use iothub_emulator::{Activity, AmqpLink, ConnectionId, DisconnectReason};
 use crate::chaos::ledger::{At, Ledger};
 use crate::over::Over;
 
-/// How long the end of a connection may be on its way to the client.
+/// How long the end of a connection may be on its way to the client, or a token to the hub.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// How long the client waits over AMQP for the answer to a token: its connect time-out, and tokens end at whole seconds.
@@ -110,13 +110,15 @@ fn check_end(end: &Activity, over: Over, activity: &[Activity], ledger: &Ledger)
     is_wrong.then(|| format!("the hub ended connection {connection}: {why:?}"))
 }
 
-/// Whether a token for the same connection was lost on a silent path, and the client still waited for the hub's answer.
+/// Whether a token for the same connection was still on its way, or lost on a silent path while the client waited for the hub's
+/// answer.
 fn was_replaced_in_vain(at: SystemTime, ledger: &Ledger) -> bool {
     let Ok(at) = at.duration_since(ledger.start) else { return false };
     let is_silent = ledger.silence.iter().any(|since| (*since..*since + SILENCE).contains(&at));
-    let was_replaced = ledger.reconnects.iter().any(|asked| (*asked..*asked + ANSWER).contains(&at));
+    let was_replaced = |within: Duration| ledger.reconnects.iter().any(|asked| (*asked..*asked + within).contains(&at));
     // It is renewed after 80 % of its life.
-    is_silent && (was_replaced || ledger.key_life.is_some_and(|life| life.mul_f64(0.2) < ANSWER))
+    was_replaced(ON_ITS_WAY)
+        || is_silent && (was_replaced(ANSWER) || ledger.key_life.is_some_and(|life| life.mul_f64(0.2) < ANSWER))
 }
 
 /// Whether the hub detached or refused a link there. The client's AMQP package answers that at once, and then cannot take
