@@ -6,3 +6,4 @@ mod bench;
 mod links;
 mod malformed;
 mod telemetry;
+mod twin;

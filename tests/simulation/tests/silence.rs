@@ -307,6 +307,19 @@ fn telemetry_without_credit_ends_the_devices_part_after_a_minute_and_is_sent_on_
 }
 
 #[test]
+fn the_end_of_a_link_is_noticed_at_once_though_telemetry_waits_for_its_credit() {
+    let bench = Bench::new();
+    bench.sim.hub().inject_for("d", Fault::AmqpWithholdCredit { link: AmqpLink::Telemetry });
+    let mut subject = bench.ready("d", &[]);
+    subject.client.send_event("late").unwrap();
+    bench.pass(&mut [&mut subject], Duration::from_secs(1));
+    let end = bench.sim.elapsed();
+    bench.sim.hub().inject_for("d", Fault::AmqpDetach { link: AmqpLink::Telemetry, condition: None });
+    bench.until(&mut [&mut subject], |subjects| subjects[0].client.stats().delivered == 1);
+    assert_eq!(subject.outages(), [(end, ConnectionErrorKind::ClosedByPeer)]);
+}
+
+#[test]
 fn links_that_the_hub_does_not_let_go_end_the_devices_part_and_come_with_the_next() {
     let bench = Bench::new();
     let (mut other, mut subject) = (bench.ready("other", &ALL), bench.ready("d", &ALL));
