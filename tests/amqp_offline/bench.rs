@@ -176,6 +176,36 @@ impl Bench {
         assert_eq!(self.submit(id, Op::Settle { delivery, disposition }), Submit::Taken);
     }
 
+    /// Another device on the same connection, which begins to connect. Its events are not looked at.
+    pub(crate) fn join(&mut self, id: &str) -> Slot {
+        let token = self.hub.create_device(id).unwrap().sas_token(Duration::from_secs(100_000));
+        let identity = Identity::device(self.hub.host_name(), id);
+        let slot = self.transport.register(Registration::new(identity, "test", Waker::noop().clone())).unwrap();
+        self.transport.connect(slot, Some(&token), self.now);
+        slot
+    }
+
+    pub(crate) fn subscribe_other(&mut self, slot: Slot, wanted: &[Feature]) {
+        self.transport.subscribe(slot, wanted);
+    }
+
+    pub(crate) fn disconnect(&mut self, slot: Slot) {
+        self.transport.disconnect(slot, self.now);
+    }
+
+    pub(crate) fn unregister(&mut self, slot: Slot) {
+        self.transport.unregister(slot);
+    }
+
+    /// One turn of the client, after which what it said reaches the hub.
+    pub(crate) fn client_speaks(&mut self) {
+        self.transport.do_work(self.now);
+        let wire = self.wire.as_mut().unwrap();
+        let from_client = wire.peer.receive();
+        wire.sent.extend(&from_client);
+        wire.hub.receive(&from_client);
+    }
+
     /// The client says what it has to say, which does not reach the hub yet.
     pub(crate) fn speak(&mut self) {
         self.transport.do_work(self.now);
@@ -186,6 +216,21 @@ impl Bench {
         let wire = self.wire.as_mut().unwrap();
         wire.hub.poll();
         wire.peer.send(&wire.hub.take_output());
+    }
+
+    /// What the hub has said reaches the client frame by frame, and the client looks at each, though nothing of the client's
+    /// reaches the hub.
+    pub(crate) fn hub_speaks_slowly(&mut self) {
+        let wire = self.wire.as_mut().unwrap();
+        wire.hub.poll();
+        let said = wire.hub.take_output();
+        let mut rest = &said[..];
+        while let Some(size) = rest.first_chunk() {
+            let (frame, later) = rest.split_at(u32::from_be_bytes(*size) as usize);
+            self.hub_says(frame);
+            self.speak();
+            rest = later;
+        }
     }
 
     /// The hub says this, whatever else it does.

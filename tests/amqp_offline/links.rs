@@ -104,6 +104,28 @@ fn an_answer_to_what_came_on_links_that_are_gone_is_stale() {
 }
 
 #[test]
+fn what_was_asked_of_the_twin_before_its_links_are_let_go_has_its_outcome() {
+    let mut bench = with(&ALL);
+    assert_eq!(bench.submit(1, Op::TwinGet), Submit::Taken);
+    assert_eq!(bench.submit(2, Op::TwinReport(b"{}")), Submit::Taken);
+    bench.subscribe(&[]);
+    let seen = bench.work();
+    assert!(
+        matches!(&seen[..], [Seen::Done(1, Ok(Reply::Twin(_))), Seen::Done(2, Ok(Reply::Reported { .. }))]),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_subscription_to_changes_that_is_withdrawn_at_once_is_waited_for_no_more() {
+    let mut bench = with(&[Feature::Twin]);
+    bench.subscribe(&[Feature::Twin, Feature::DesiredProperties]);
+    bench.subscribe(&[]);
+    assert_eq!(bench.work(), []);
+    assert_eq!(bench.live(Duration::from_secs(60)), []);
+}
+
+#[test]
 fn while_the_hub_leaves_an_attach_unanswered_everything_else_goes_on_until_its_time_is_up() {
     let mut bench = with(&[Feature::CloudToDevice]);
     bench.hub.inject_for(DEVICE, Fault::AmqpWithholdAttach { link: AmqpLink::MethodRequests });

@@ -5,5 +5,6 @@
 mod bench;
 mod links;
 mod malformed;
+mod sharing;
 mod telemetry;
 mod twin;

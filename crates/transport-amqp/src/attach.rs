@@ -40,6 +40,10 @@ impl Links {
     }
 }
 
+/// Attaches links, and ends the session.
+///
+/// It is not to be dropped before it is done: the package ends the whole connection when the hub still speaks to what is
+/// no more.
 pub(crate) struct Attacher {
     names: Names,
     session: SessionHandle<()>,
@@ -51,7 +55,7 @@ impl Attacher {
     }
 
     /// Attaches the link of telemetry.
-    pub(crate) async fn events(&mut self, queue: &Queue) -> Result<Sender, Reason> {
+    async fn telemetry(&mut self, queue: &Queue) -> Result<Sender, Reason> {
         let (address, fields) = (self.names.events(), self.names.properties());
         let mut sender = self.sender("events", address, fields, SenderSettleMode::Unsettled).await?;
         // A hub may refuse a link by answering first and detaching then.
@@ -62,13 +66,16 @@ impl Attacher {
         }
     }
 
-    /// Attaches the links of each feature that is asked for, until the session ends. When nothing more will be asked for, it
-    /// ends the session.
+    /// Attaches the link of telemetry, then the links of each feature that is asked for, until the session ends. When nothing
+    /// more will be asked for, it ends the session.
     pub(crate) async fn run(
         mut self,
         mut asked: mpsc::UnboundedReceiver<Feature>,
         steps: mpsc::UnboundedSender<Step>,
+        queue: Queue,
     ) -> Reason {
+        // Nobody listens to a part that is over.
+        let _ = steps.send(Step::Telemetry(self.telemetry(&queue).await.map(Box::new)));
         loop {
             tokio::select! {
                 biased;
@@ -76,7 +83,6 @@ impl Attacher {
                 feature = asked.recv() => match feature {
                     Some(feature) => {
                         let links = self.attach(feature).await.map(Box::new);
-                        // Nobody listens to a part that is over.
                         let _ = steps.send(Step::Attached(feature, links));
                     }
                     None => {

@@ -3,6 +3,7 @@
 use fe2o3_amqp::Session;
 use fe2o3_amqp::connection::{Connection, ConnectionHandle};
 use fe2o3_amqp::session::{BeginError, SessionHandle};
+use iothub_core::ConnectionErrorKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cbs::{Cbs, Put};
@@ -59,7 +60,7 @@ pub(crate) async fn run(
     let tokens = if opening.by_token {
         match Cbs::open(&mut connection).await {
             Ok(cbs) => Some(cbs),
-            Err(reason) => return end(&mut connection, &io, &queue, Some(reason)).await,
+            Err(reason) => return end(&mut connection, &io, &queue, reason).await,
         }
     } else {
         None
@@ -77,7 +78,7 @@ pub(crate) async fn run(
             closed = connection.on_close() => {
                 return queue.put(Seen::Closed(Some(reason::of_close(&closed, io.end()))));
             }
-            reason = &mut tokens => return end(&mut connection, &io, &queue, Some(reason)).await,
+            reason = &mut tokens => return end(&mut connection, &io, &queue, reason).await,
             request = requests.recv() => match request {
                 // Its asker is gone.
                 Some(Request::Session(answer)) if answer.is_closed() => {}
@@ -96,11 +97,15 @@ pub(crate) async fn run(
     }
 }
 
-/// The tokens' part has ended, which is fatal. Unless the connection itself ended first, it is closed.
-async fn end(connection: &mut ConnectionHandle<()>, io: &Io, queue: &Queue, reason: Option<Reason>) {
-    let kind = match reason.and_then(|reason| reason.kind()) {
+/// The tokens' part has ended, which is fatal. If the connection itself ended first, that says why.
+async fn end(connection: &mut ConnectionHandle<()>, io: &Io, queue: &Queue, reason: Reason) {
+    let kind = match reason.kind() {
         Some(kind) => kind,
-        None => reason::of_close(&connection.on_close().await, io.end()),
+        None => tokio::select! {
+            biased;
+            closed = connection.on_close() => reason::of_close(&closed, io.end()),
+            () = queue.pause() => ConnectionErrorKind::Protocol { detail: "the session of tokens ended".to_owned() },
+        },
     };
     queue.put(Seen::Closed(Some(kind)));
 }

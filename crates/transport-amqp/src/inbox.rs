@@ -24,8 +24,8 @@ pub(crate) struct Settle {
     pub(crate) disposition: Disposition,
 }
 
-pub(crate) struct Inbox {
-    receiver: Receiver,
+pub(crate) struct Inbox<'a> {
+    receiver: &'a mut Receiver,
     outlet: Outlet,
     /// Messages without a decision, by the number that their delivery has here.
     undecided: BTreeMap<u64, DeliveryInfo>,
@@ -33,27 +33,27 @@ pub(crate) struct Inbox {
     granted: u32,
 }
 
-impl Inbox {
-    /// Takes over a link that has no credit yet.
-    pub(crate) fn new(receiver: Receiver, outlet: Outlet) -> Self {
+impl<'a> Inbox<'a> {
+    /// For a link that has no credit yet.
+    pub(crate) fn new(receiver: &'a mut Receiver, outlet: Outlet) -> Self {
         Self { receiver, outlet, undecided: BTreeMap::new(), granted: 0 }
     }
 
-    /// Hands messages up and settles them until the link ends, or nothing can be settled any more: then the link is free.
+    /// Hands messages up and settles them until the link ends, or nothing can be settled any more.
     ///
     /// `next` numbers the messages of a connection, whatever link they come on.
     pub(crate) async fn run(
         mut self,
         mut settlements: mpsc::UnboundedReceiver<Settle>,
         mut next: u64,
-    ) -> Result<Receiver, Reason> {
+    ) -> Result<(), Reason> {
         self.top_up().await?;
         loop {
             tokio::select! {
                 biased;
                 settle = settlements.recv() => match settle {
                     Some(settle) => self.settle(settle).await?,
-                    None => return Ok(self.receiver),
+                    None => return Ok(()),
                 },
                 received = self.receiver.recv::<Body<Value>>() => match received {
                     Ok(delivery) => {

@@ -36,6 +36,7 @@ mod names;
 mod options;
 mod outbox;
 mod outlet;
+mod place;
 mod provider;
 mod pump;
 mod reason;

@@ -28,9 +28,10 @@ impl AmqpTransport {
     fn saw(&mut self, slot: Slot, run: u32, what: OfDevice, now: Now) {
         let Some(member) = self.members.get(slot).filter(|member| member.run == run) else { return };
         match what {
-            OfDevice::Left => self.left(slot, now),
-            OfDevice::Down(_) if matches!(member.state, State::Leaving { .. }) => self.left(slot, now),
-            OfDevice::Down(kind) => self.down(slot, kind),
+            OfDevice::Left | OfDevice::Down(_) if matches!(member.state, State::Leaving { .. }) => self.left(slot, now),
+            OfDevice::Down(kind) if matches!(member.state, State::Running(_)) => self.down(slot, kind),
+            // It was given up before.
+            OfDevice::Left | OfDevice::Down(_) => {}
             OfDevice::Sent { messages, result } => {
                 self.members.change(slot, |member| member.sent(&messages, &result, now));
             }

@@ -1,58 +1,24 @@
 //! What a device's part has of links, and what it should have: each feature's links are served by a task.
 
-use std::future::Future;
-
 use fe2o3_amqp::{Receiver, Sender};
 use fe2o3_amqp_types::definitions::Error;
 use iothub_core::{Feature, OpError, TransportEvent};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::attach::Links;
 use crate::inbox::{Inbox, Settle};
 use crate::methods::{self, Answer};
-use crate::outbox::Line;
 use crate::outlet::{Outlet, Wait};
+use crate::place::{Place, Unserved};
 use crate::reason::{self, Reason};
-use crate::telemetry;
+use crate::telemetry::{self, Source};
 use crate::twin::{self, Ask};
-
-/// The links of a feature.
-enum Place<T> {
-    /// A task serves them, and is spoken to here.
-    Served(mpsc::UnboundedSender<T>),
-    Unserved(Unserved),
-}
-
-/// Why nobody serves the links of a feature.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unserved {
-    Absent,
-    /// They are let go, and the hub has not said that they are gone. What it still sends on them is its own again.
-    Ending,
-    /// The hub refused them.
-    Refused,
-}
-
-impl<T> Place<T> {
-    fn unserved(&self) -> Option<Unserved> {
-        match self {
-            Self::Served(_) => None,
-            Self::Unserved(why) => Some(*why),
-        }
-    }
-
-    /// Hands this to the task that serves the links; gives it back if there is none.
-    fn hand(&self, what: T) -> Result<(), T> {
-        match self {
-            Self::Served(task) => task.send(what).map_err(|unsent| unsent.0),
-            Self::Unserved(_) => Err(what),
-        }
-    }
-}
 
 /// What a part learns of its links.
 pub(crate) enum Step {
+    /// The link of telemetry, which is the first.
+    Telemetry(Result<Box<Sender>, Reason>),
     Attached(Feature, Result<Box<Links>, Reason>),
     /// The hub has answered whether it tells the changes of the twin.
     TwinReady,
@@ -62,8 +28,10 @@ pub(crate) enum Step {
 pub(crate) enum Ended {
     /// It let go of its links, as it should, and they are gone.
     Gone(Feature),
-    /// The links of this feature, or of telemetry.
-    Broken(Option<Feature>, Reason),
+    /// The link of telemetry ended.
+    Telemetry(Reason),
+    /// The links of this feature ended, or one of them did. What is left of them is not to be dropped before the session.
+    Broken(Feature, Reason, Box<Receiver>),
 }
 
 pub(crate) struct Part {
@@ -73,6 +41,11 @@ pub(crate) struct Part {
     pub(crate) tasks: JoinSet<Ended>,
     to_attach: mpsc::UnboundedSender<Feature>,
     steps: mpsc::UnboundedSender<Step>,
+    telemetry: Source,
+    /// The task that sends it.
+    sends: Option<AbortHandle>,
+    /// What is left of broken links.
+    kept: Vec<Receiver>,
     /// The feature whose links are being attached.
     attaching: Option<Feature>,
     inbox: Place<Settle>,
@@ -84,6 +57,7 @@ pub(crate) struct Part {
     changes: bool,
     /// The twin's links are there, and not yet ready.
     is_twin_late: bool,
+    is_connected: bool,
     /// Whether it was told that the hub must answer.
     is_waiting: bool,
     is_ready: bool,
@@ -92,20 +66,25 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Without links. It waits for the hub already.
+    /// Without links. It waits for the link of telemetry.
     pub(crate) fn new(
         outlet: Outlet,
         is_module: bool,
+        wanted: Vec<Feature>,
+        telemetry: Source,
         to_attach: mpsc::UnboundedSender<Feature>,
         steps: mpsc::UnboundedSender<Step>,
     ) -> Self {
         Self {
             outlet,
             is_module,
-            wanted: Vec::new(),
+            wanted,
             tasks: JoinSet::new(),
             to_attach,
             steps,
+            telemetry,
+            sends: None,
+            kept: Vec::new(),
             attaching: None,
             inbox: Place::Unserved(Unserved::Absent),
             methods: Place::Unserved(Unserved::Absent),
@@ -113,19 +92,19 @@ impl Part {
             held: Vec::new(),
             changes: false,
             is_twin_late: false,
+            is_connected: false,
             is_waiting: true,
             is_ready: false,
             links: 0,
         }
     }
 
-    /// Serves telemetry, which makes the device connected, and goes on to what is wanted.
-    pub(crate) fn begin(&mut self, sender: Sender, messages: Line, batching: bool, wanted: Vec<Feature>) {
-        let served = telemetry::run(sender, messages, self.outlet.clone(), batching);
-        self.tasks.spawn(async move { Ended::Broken(None, served.await) });
+    /// Serves telemetry, which makes the device connected.
+    fn connected(&mut self, sender: Sender) {
+        let served = telemetry::run(sender, self.telemetry.clone(), self.outlet.clone());
+        self.sends = Some(self.tasks.spawn(async move { Ended::Telemetry(served.await) }));
         self.outlet.event(TransportEvent::Connected { session_present: false });
-        self.wanted = wanted;
-        self.go_on(true);
+        self.is_connected = true;
     }
 
     /// The features that have links of their own.
@@ -171,6 +150,7 @@ impl Part {
 
     pub(crate) fn step(&mut self, step: Step) -> Result<(), Reason> {
         match step {
+            Step::Telemetry(sender) => self.connected(*sender?),
             Step::TwinReady => self.is_twin_late = false,
             Step::Attached(feature, links) => {
                 self.attaching = None;
@@ -189,14 +169,24 @@ impl Part {
     /// under way on it would never end, and what it missed never come.
     pub(crate) fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), Reason> {
         match ended {
-            Ok(Ended::Gone(feature)) => self.vacate(feature, Unserved::Absent),
-            Ok(Ended::Broken(Some(Feature::Twin), Reason::Hub(error)))
-                if self.is_twin_late && reason::is_refusal(&error) =>
-            {
-                self.forget_waits(Feature::Twin);
-                self.refuse(Feature::Twin, &error);
+            Ok(Ended::Gone(feature)) => {
+                // What the task told last may have come after it was let go.
+                self.forget_waits(feature);
+                self.vacate(feature, Unserved::Absent);
             }
-            Ok(Ended::Broken(_, reason)) => return Err(reason),
+            Ok(Ended::Telemetry(reason)) => return Err(reason),
+            Ok(Ended::Broken(feature, reason, left)) => {
+                self.kept.push(*left);
+                match reason {
+                    Reason::Hub(error)
+                        if feature == Feature::Twin && self.is_twin_late && reason::is_refusal(&error) =>
+                    {
+                        self.forget_waits(feature);
+                        self.refuse(feature, &error);
+                    }
+                    reason => return Err(reason),
+                }
+            }
             Err(error) => return Err(Reason::Protocol(format!("the task of a link ended: {error}"))),
         }
         self.go_on(true);
@@ -205,6 +195,9 @@ impl Part {
 
     /// Does what is to be done next for the links to be those that are wanted. `answered` if the hub has done its part of it.
     fn go_on(&mut self, answered: bool) {
+        if !self.is_connected {
+            return;
+        }
         let features = self.features();
         for feature in features {
             if self.unserved(feature).is_none() && !self.is_wanted(feature) {
@@ -255,44 +248,40 @@ impl Part {
     fn serve(&mut self, feature: Feature, links: Links) {
         if !self.is_wanted(feature) {
             self.vacate(feature, Unserved::Ending);
-            return self.spawn(feature, async move { Ok(links.into_receiver()) });
+            self.tasks.spawn(ended(feature, links.into_receiver(), Ok(())));
+            return;
         }
         let (outlet, first) = (self.outlet.clone(), self.first_key());
         match links {
-            Links::Inbox(receiver) => {
+            Links::Inbox(mut receiver) => {
                 let (task, settlements) = mpsc::unbounded_channel();
                 self.inbox = Place::Served(task);
-                self.spawn(feature, Inbox::new(receiver, outlet).run(settlements, first));
+                self.tasks.spawn(async move {
+                    let served = Inbox::new(&mut receiver, outlet).run(settlements, first).await;
+                    ended(feature, receiver, served).await
+                });
             }
-            Links::Methods { calls, answers } => {
+            Links::Methods { mut calls, answers } => {
                 let (task, decided) = mpsc::unbounded_channel();
                 self.methods = Place::Served(task);
-                self.spawn(feature, methods::run(calls, answers, outlet, decided, first));
+                self.tasks.spawn(async move {
+                    let served = methods::run(&mut calls, answers, outlet, decided, first).await;
+                    ended(feature, calls, served).await
+                });
             }
-            Links::Twin { requests, replies } => {
+            Links::Twin { requests, mut replies } => {
                 let (task, asked) = mpsc::unbounded_channel();
                 self.twin = Place::Served(task);
                 self.changes = self.wanted.contains(&Feature::DesiredProperties);
                 self.is_twin_late = self.changes;
                 let ready = self.changes.then(|| self.steps.clone());
-                self.spawn(feature, twin::run(requests, replies, outlet, asked, ready));
+                self.tasks.spawn(async move {
+                    let served = twin::run(requests, &mut replies, outlet, asked, ready).await;
+                    ended(feature, replies, served).await
+                });
                 std::mem::take(&mut self.held).into_iter().for_each(|ask| self.ask(ask));
             }
         }
-    }
-
-    /// Runs a task that serves links until they end, or are let go: then it gives back the one on which the hub sends.
-    fn spawn(&mut self, feature: Feature, served: impl Future<Output = Result<Receiver, Reason>> + Send + 'static) {
-        self.tasks.spawn(async move {
-            match served.await {
-                Ok(receiver) => {
-                    // It listens until the hub knows; however that ends, the link is no more.
-                    let _ = receiver.close().await;
-                    Ended::Gone(feature)
-                }
-                Err(reason) => Ended::Broken(Some(feature), reason),
-            }
-        });
     }
 
     /// Lets the links of a feature go, when what was decided and answered is with the hub; it has back what was undecided.
@@ -348,21 +337,41 @@ impl Part {
         }
     }
 
-    /// Hands the hub what was decided and answered, and lets all links go. Telemetry and twin requests that have no outcome
-    /// are lost, as the engine knows.
-    pub(crate) async fn leave(mut self) {
-        self.wanted.clear();
-        self.go_on(false);
-        while self.features().into_iter().any(|feature| self.unserved(feature) == Some(Unserved::Ending)) {
+    /// Hands the hub what was decided and answered, and detaches. Telemetry and twin requests that have no outcome are lost, as the
+    /// engine knows.
+    pub(crate) async fn leave(&mut self) {
+        self.want(Vec::new());
+        while [self.inbox.unserved(), self.methods.unserved()].contains(&Some(Unserved::Ending)) {
             match self.tasks.join_next().await {
-                Some(Ok(Ended::Gone(feature) | Ended::Broken(Some(feature), _))) => {
-                    self.vacate(feature, Unserved::Absent)
-                }
+                Some(Ok(Ended::Gone(feature) | Ended::Broken(feature, ..))) => self.vacate(feature, Unserved::Absent),
                 Some(_) => {}
                 None => break,
             }
         }
-        self.tasks.shutdown().await;
+        // A link on which only this side sends may be dropped at any time.
+        if let Some(sends) = self.sends.take() {
+            sends.abort();
+            while !sends.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Asks for no more links, with which the session ends. The links that there are must be kept until it has.
+    pub(crate) fn end(&mut self) {
+        self.to_attach = mpsc::unbounded_channel().0;
+    }
+}
+
+/// The end of a task that served links, of which the hub sends on this one.
+async fn ended(feature: Feature, receiver: Receiver, served: Result<(), Reason>) -> Ended {
+    match served {
+        Ok(()) => {
+            // It listens until the hub knows; however that ends, the link is no more.
+            let _ = receiver.close().await;
+            Ended::Gone(feature)
+        }
+        Err(reason) => Ended::Broken(feature, reason, Box::new(receiver)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use iothub_core::{ConnectStage, ConnectionErrorKind, Now, Readiness, Slot};
 use iothub_net::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cbs::Tokens;
 use crate::device::{self, Device};
@@ -16,6 +16,7 @@ use crate::member::{Member, Running, State};
 use crate::options::SessionOptions;
 use crate::outlet::{Outlet, Queue, Seen};
 use crate::slices::Slices;
+use crate::telemetry::Source;
 
 /// How long the goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -104,12 +105,12 @@ impl Live {
             connection: self.requests.clone(),
             tokens: self.tokens.clone(),
             commands,
-            messages: member.telemetry.begin(),
-            batching: self.batching,
+            telemetry: Source { line: member.telemetry.begin(), batching: self.batching },
         };
-        let task = self.slices.spawn(device::run(device));
+        let (here, is_here) = oneshot::channel();
+        self.slices.spawn(device::run(device, is_here));
         member.state =
-            State::Running(Running { commands: to_commands, task, is_online: false, awaits: BTreeMap::new() });
+            State::Running(Running { commands: to_commands, here, is_online: false, awaits: BTreeMap::new() });
         self.has_more = true;
     }
 
@@ -214,7 +215,8 @@ impl Live {
             Phase::Opening { until } | Phase::Closing { until } => until,
             Phase::Open => self.last_slice + (self.silence_limit() - self.silence).min(self.keep_alive / 4),
         };
-        self.beat_due().into_iter().chain(self.tokens_until).chain([phase]).min()
+        let tokens = self.tokens_until.filter(|_| self.is_open());
+        self.beat_due().into_iter().chain(tokens).chain([phase]).min()
     }
 
     pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {

@@ -1,12 +1,12 @@
 //! One registered device or module: what is under way for it, and what it has not yet been told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use iothub_core::{ConnectStage, Feature, Now, OpError, OpId, Reply, Secret, TransportEvent};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::device::Command;
 use crate::names::Names;
@@ -15,6 +15,9 @@ use crate::outlet::Wait;
 
 /// How long a member's part may take to end in order.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many changes of the twin are kept for a client that does not ask for its events: more than the hub sends ahead.
+const CHANGES: usize = 256;
 
 /// Where a member is.
 pub(crate) enum State {
@@ -37,20 +40,13 @@ pub(crate) enum State {
 /// A member's tasks, as they are spoken to.
 pub(crate) struct Running {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) task: Option<AbortHandle>,
+    /// Dropping it ends the tasks, when the hub knows: what it still says must find its links.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub(crate) here: oneshot::Sender<Infallible>,
     /// Whether operations are taken.
     pub(crate) is_online: bool,
     /// Until when the hub must have done what, and the stage that it is of.
     pub(crate) awaits: BTreeMap<Wait, (Instant, ConnectStage)>,
-}
-
-impl Drop for Running {
-    /// Ends the tasks where they are; their links and session say goodbye.
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-    }
 }
 
 /// What is late.
@@ -194,6 +190,7 @@ impl Member {
         match &event {
             TransportEvent::Connected { .. } => part.is_online = true,
             TransportEvent::Done { id, .. } if !self.is_over(*id) => return,
+            TransportEvent::DesiredProperties(_) => self.drop_old_changes(),
             _ => {}
         }
         self.tell(event);
@@ -222,6 +219,16 @@ impl Member {
                 }
                 self.tell(TransportEvent::Done { id: *id, result: result.clone() });
             }
+        }
+    }
+
+    /// Makes room for a change of the twin. Whoever misses one sees the gap in the versions, and fetches the whole.
+    fn drop_old_changes(&mut self) {
+        let is_change = |event: &TransportEvent| matches!(event, TransportEvent::DesiredProperties(_));
+        if self.events.iter().filter(|event| is_change(event)).count() >= CHANGES
+            && let Some(oldest) = self.events.iter().position(is_change)
+        {
+            self.events.remove(oldest);
         }
     }
 

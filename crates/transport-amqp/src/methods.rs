@@ -25,16 +25,16 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Hands calls up and answers them until a link ends, or nothing can be answered any more: then the link of calls is free.
+/// Hands calls up and answers them until a link ends, or nothing can be answered any more.
 ///
 /// `next` numbers the calls of a connection, whatever link they come on.
 pub(crate) async fn run(
-    mut calls: Receiver,
+    calls: &mut Receiver,
     answers: Sender,
     outlet: Outlet,
     mut decided: mpsc::UnboundedReceiver<Answer>,
     mut next: u64,
-) -> Result<Receiver, Reason> {
+) -> Result<(), Reason> {
     let (to_hub, parcels) = mpsc::unbounded_channel();
     let mut methods = Methods { to_hub, outlet: outlet.clone(), unanswered: BTreeMap::new() };
     let pump = pump::run(answers, parcels, move |news| match news {
@@ -53,7 +53,7 @@ pub(crate) async fn run(
                     // What is decided still goes out.
                     drop(methods);
                     return match pump.await {
-                        Reason::WithItsParent => Ok(calls),
+                        Reason::WithItsParent => Ok(()),
                         reason => Err(reason),
                     };
                 }

@@ -157,8 +157,9 @@ impl Outbox {
         }
     }
 
-    /// Everything that was under way is lost.
+    /// Everything that was under way is lost, and what still waits for the link is not sent any more.
     pub(crate) fn clear(&mut self) {
+        self.line.lock().clear();
         *self = Self::default();
     }
 

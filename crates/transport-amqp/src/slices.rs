@@ -21,8 +21,10 @@ impl Slices {
         Ok(Self(Some(runtime)))
     }
 
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::AbortHandle> {
-        Some(self.0.as_ref()?.spawn(task).abort_handle())
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(task);
+        }
     }
 
     /// Lets the tasks move until `progress` says the same twice. Returns whether they might move on at once.

@@ -48,11 +48,19 @@ impl Future for Settling {
     }
 }
 
+/// Where messages come from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) line: Line,
+    /// Whether messages that wait together are sent together.
+    pub(crate) batching: bool,
+}
+
 /// Sends messages and tells their outcomes, until the link ends.
 ///
 /// An outcome never comes from a link that died (the package leaves those pending), so the end of the link is watched
 /// at each step; what had no outcome then is lost with the connection.
-pub(crate) async fn run(mut sender: Sender, line: Line, outlet: Outlet, batching: bool) -> Reason {
+pub(crate) async fn run(mut sender: Sender, Source { line, batching }: Source, outlet: Outlet) -> Reason {
     let capacity = if batching { capacity(sender.max_message_size()) } else { 0 };
     let mut settling = FuturesUnordered::<Settling>::new();
     loop {

@@ -15,7 +15,7 @@ use crate::links::Step;
 use crate::message;
 use crate::outlet::{Outlet, Wait};
 use crate::pump::{self, News, Parcel, Sent};
-use crate::reason::Reason;
+use crate::reason::{self, Reason};
 
 const DESIRED: &str = "/notifications/twin/properties/desired";
 const REPORTED: &str = "/properties/reported";
@@ -47,23 +47,40 @@ enum Waiting {
     Unsubscribed,
 }
 
-/// Serves until a link ends, or nothing will be asked any more: then the link of replies is free.
+impl Waiting {
+    /// The operation that is to have an outcome.
+    fn id(&self) -> Option<OpId> {
+        match self {
+            Self::Get(id) | Self::Report(id) => Some(*id),
+            Self::Subscribed | Self::Unsubscribed => None,
+        }
+    }
+}
+
+/// Serves until a link ends, or nothing will be asked any more and all that was has its outcome.
 ///
-/// With `ready` it subscribes to changes before anything else, and says there when the hub has answered.
+/// With `ready` it subscribes to changes before anything else, and says there when the hub has answered. If the hub refuses the
+/// links before, nothing that was asked will be done.
 pub(crate) async fn run(
     requests: Sender,
-    replies: Receiver,
+    replies: &mut Receiver,
     outlet: Outlet,
-    asked: mpsc::UnboundedReceiver<Ask>,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
     ready: Option<mpsc::UnboundedSender<Step>>,
-) -> Result<Receiver, Reason> {
+) -> Result<(), Reason> {
     let (to_hub, parcels) = mpsc::unbounded_channel();
     let subscribes = ready.is_some();
     let mut twin = Twin { to_hub, outlet, last: 0, waiting: BTreeMap::new(), held: VecDeque::new(), ready };
     if subscribes {
         twin.ask(Ask::Changes(true));
     }
-    twin.serve(requests, replies, parcels, asked).await
+    let served = twin.serve(requests, replies, parcels, &mut asked).await;
+    if let (Some(_), Err(Reason::Hub(error))) = (&twin.ready, &served)
+        && reason::is_refusal(error)
+    {
+        twin.refuse(asked, &reason::words(error));
+    }
+    served
 }
 
 struct Twin {
@@ -83,10 +100,10 @@ impl Twin {
     async fn serve(
         &mut self,
         requests: Sender,
-        mut replies: Receiver,
+        replies: &mut Receiver,
         parcels: mpsc::UnboundedReceiver<Request>,
-        mut asked: mpsc::UnboundedReceiver<Ask>,
-    ) -> Result<Receiver, Reason> {
+        asked: &mut mpsc::UnboundedReceiver<Ask>,
+    ) -> Result<(), Reason> {
         let outlet = self.outlet.clone();
         let (refuse, mut refused) = mpsc::unbounded_channel();
         let pump = pump::run(requests, parcels, move |news| match news {
@@ -95,7 +112,8 @@ impl Twin {
             News::Of(_, Sent::Out) => {}
         });
         tokio::pin!(pump);
-        loop {
+        let mut is_let_go = false;
+        while !is_let_go || self.is_asked() {
             tokio::select! {
                 biased;
                 received = replies.recv::<Body<Value>>() => match received {
@@ -108,12 +126,28 @@ impl Twin {
                     Err(error) => return Err(error.into()),
                 },
                 Some((id, words)) = refused.recv() => self.answered(&id, Err(OpError::Rejected(words)), None),
-                ask = asked.recv() => match ask {
+                ask = asked.recv(), if !is_let_go => match ask {
                     Some(ask) => self.ask(ask),
-                    None => return Ok(replies),
+                    None => is_let_go = true,
                 },
                 reason = &mut pump => return Err(reason),
             }
+        }
+        Ok(())
+    }
+
+    /// Whether an operation waits for its outcome.
+    fn is_asked(&self) -> bool {
+        self.held.iter().any(|held| held.id().is_some()) || self.waiting.values().any(|waiting| waiting.id().is_some())
+    }
+
+    /// Ends all that was asked.
+    fn refuse(&mut self, mut asked: mpsc::UnboundedReceiver<Ask>, words: &str) {
+        let later = std::iter::from_fn(|| asked.try_recv().ok());
+        let waiting = std::mem::take(&mut self.waiting).into_values().filter_map(|waiting| waiting.id());
+        let held = std::mem::take(&mut self.held).into_iter().chain(later).filter_map(|ask| ask.id());
+        for id in waiting.chain(held) {
+            self.outlet.done(id, Err(OpError::Rejected(words.to_owned())));
         }
     }
 
@@ -124,7 +158,7 @@ impl Twin {
     fn ask(&mut self, ask: Ask) {
         if let Ask::Forget(id) = ask {
             self.held.retain(|held| held.id() != Some(id));
-            self.waiting.retain(|_, waiting| !matches!(waiting, Waiting::Get(of) | Waiting::Report(of) if *of == id));
+            self.waiting.retain(|_, waiting| waiting.id() != Some(id));
             return;
         }
         if self.is_subscribing() {
