@@ -186,6 +186,24 @@ fn a_connection_without_credit_for_tokens_is_made_anew_for_all_on_it() {
 }
 
 #[test]
+fn at_most_fifty_tokens_await_their_answer_and_the_time_of_the_next_begins_with_its_turn() {
+    let bench = Bench::new();
+    let mut subjects: Vec<_> = (0..60).map(|n| bench.subject(&format!("d{n}"), &[])).collect();
+    for _ in 0..50 {
+        bench.sim.hub().inject(Fault::Cbs(CbsFault::Withhold));
+    }
+    let mut subjects: Vec<_> = subjects.iter_mut().collect();
+    bench.pass(&mut subjects, PATIENCE - Duration::from_secs(1));
+    let is_token = |activity: &Activity| matches!(activity, Activity::TokenPut { .. });
+    let has_put = |n: &usize| bench.sim.hub().activity(&format!("d{n}")).iter().any(is_token);
+    assert_eq!((0..60).filter(has_put).count(), 50);
+    bench.until(&mut subjects, |subjects| subjects.iter().all(|subject| subject.is_ready()));
+    let (waited, late): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.outages().is_empty());
+    assert_eq!((waited.len(), late.len()), (10, 50));
+    assert!(late.iter().all(|subject| subject.outages() == [(PATIENCE, timed_out(ConnectStage::Open))]));
+}
+
+#[test]
 fn a_hub_that_gives_no_more_credit_for_renewed_tokens_is_left_before_the_last_one_expires() {
     let bench = Bench::new();
     let mut subject = bench.ready("d", &[]);
