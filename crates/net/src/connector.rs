@@ -386,7 +386,7 @@ impl Connect for Connector {
             Stage::Idle | Stage::Started { .. } | Stage::Resolving { .. } => {}
             Stage::Tcp { socket, .. } => socket.readiness(false, true, out),
             Stage::Proxy { tunnel, socket, .. } => socket.readiness(true, tunnel.wants_write(), out),
-            Stage::Tls { session, .. } => session.readiness(session.wants_write(), out),
+            Stage::Tls { session, .. } => session.readiness(true, session.wants_write(), out),
         }
     }
 }

@@ -16,8 +16,8 @@ pub(crate) trait Layer: Read + Write + Send {
     /// Whether accepted bytes wait inside.
     fn wants_write(&self) -> bool;
 
-    /// Adds the descriptor to watch, readable always, writable if asked for.
-    fn readiness(&self, write: bool, out: &mut Vec<Readiness>);
+    /// Adds the descriptor to watch.
+    fn readiness(&self, read: bool, write: bool, out: &mut Vec<Readiness>);
 
     /// Pushes what it can without blocking, says goodbye and closes. Called once, last.
     fn shutdown(&mut self);
@@ -75,12 +75,14 @@ impl Stream {
         self.open && self.layer.wants_write()
     }
 
-    /// Adds the descriptor to watch: readable always, writable if `want_write` or [`wants_write`](Self::wants_write).
+    /// Adds the descriptor to watch: readable if `read`, writable if `write` or [`wants_write`](Self::wants_write).
     ///
-    /// In-memory streams and streams that were shut down add none.
-    pub fn readiness(&self, want_write: bool, out: &mut Vec<Readiness>) {
-        if self.open {
-            self.layer.readiness(want_write || self.layer.wants_write(), out);
+    /// Ask for `read` only where the next thing that is done is to read: a descriptor with unread input is ready at once,
+    /// every time. In-memory streams, streams that were shut down and those that wait for nothing add none.
+    pub fn readiness(&self, read: bool, write: bool, out: &mut Vec<Readiness>) {
+        let write = write || self.layer.wants_write();
+        if self.open && (read || write) {
+            self.layer.readiness(read, write, out);
         }
     }
 

@@ -199,8 +199,8 @@ impl Layer for PlainLayer {
         !self.unsent.is_empty()
     }
 
-    fn readiness(&self, write: bool, out: &mut Vec<Readiness>) {
-        self.socket.readiness(true, write, out);
+    fn readiness(&self, read: bool, write: bool, out: &mut Vec<Readiness>) {
+        self.socket.readiness(read, write, out);
     }
 
     fn shutdown(&mut self) {

@@ -61,7 +61,7 @@ impl Io {
     pub(crate) fn kick(&self) -> bool {
         let mut state = self.lock();
         let reader = if state.reader.is_some() && state.has_news() { state.reader.take() } else { None };
-        let writer = if state.stream.wants_write() { None } else { state.writer.take() };
+        let writer = if state.takes_more() { state.writer.take() } else { None };
         drop(state);
         let woken = [reader, writer];
         let any = woken.iter().any(Option::is_some);
@@ -87,7 +87,7 @@ impl Io {
     /// Whether a task that waits for room to write could go on.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.lock();
-        state.writer.is_some() && !state.stream.wants_write()
+        state.writer.is_some() && state.takes_more()
     }
 
     /// How much has come and gone so far.
@@ -115,8 +115,11 @@ impl Io {
         self.lock().end.clone()
     }
 
+    /// What to watch. While the package waits for room it does not read, and input would wake for nothing, again and
+    /// again.
     pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {
-        self.lock().stream.readiness(false, out);
+        let state = self.lock();
+        state.stream.readiness(state.reader.is_some(), false, out);
     }
 
     /// Sends what is left and closes.
@@ -126,6 +129,11 @@ impl Io {
 }
 
 impl State {
+    /// Whether a task that wants to write may try: there is room, or there is no use in waiting for it.
+    fn takes_more(&self) -> bool {
+        self.end.is_some() || !self.stream.wants_write()
+    }
+
     /// Reads until there is something for the tasks, unless there is already. Whether there is, be it the stream's end.
     fn has_news(&mut self) -> bool {
         while self.incoming.is_empty() {
@@ -139,7 +147,7 @@ impl State {
                     return true;
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.end.is_some(),
                 Err(error) => {
                     // A system tells it once; afterwards the stream is at its end.
                     self.end.get_or_insert(broken(&error));
@@ -180,6 +188,9 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
+        if state.end.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         match state.stream.write(buf) {
             Ok(n) => {
                 state.sent += n as u64;
@@ -221,7 +232,42 @@ impl fmt::Debug for Io {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Writes until there is no room; this is woken when there is.
+    fn fill(io: &mut Io, woken: &Arc<Count>) {
+        let waker = woken.clone().into();
+        let mut context = Context::from_waker(&waker);
+        while let Poll::Ready(written) = Pin::new(&mut *io).poll_write(&mut context, &[0; 1000]) {
+            written.unwrap();
+            io.push();
+        }
+    }
+
+    fn read(io: &mut Io, bytes: &mut [u8]) -> Poll<usize> {
+        let mut buf = ReadBuf::new(bytes);
+        poll(|context| Pin::new(io).poll_read(context, &mut buf)).map(|read| read.map(|()| buf.filled().len()).unwrap())
+    }
+
+    /// What is watched: for input, for room.
+    fn watched(io: &Io) -> Vec<(bool, bool)> {
+        let mut on = Vec::new();
+        io.readiness(&mut on);
+        on.into_iter().map(|on| (on.read, on.write)).collect()
+    }
 
     fn poll<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         poll(&mut Context::from_waker(Waker::noop()))
@@ -268,5 +314,54 @@ mod tests {
         let mut buf = ReadBuf::new(&mut bytes);
         assert!(poll(|context| Pin::new(&mut io).poll_read(context, &mut buf)).is_ready());
         assert!(io.end().is_some());
+    }
+
+    #[test]
+    fn who_waits_for_room_on_a_stream_that_breaks_learns_of_it() {
+        let (stream, mut peer) = iothub_net::memory::pair();
+        peer.set_capacity(0);
+        let (mut io, woken) = (Io::new(stream), Arc::default());
+        fill(&mut io, &woken);
+        assert!(!io.kick() && !io.has_room());
+        peer.cut();
+        io.push();
+        assert!(io.has_room() && io.kick());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(matches!(poll(|context| Pin::new(&mut io).poll_write(context, b"more")), Poll::Ready(Err(_))));
+        assert!(!io.has_room() && !io.kick(), "once is enough");
+    }
+
+    #[test]
+    fn who_waits_for_input_on_a_stream_that_could_not_be_written_to_learns_of_it() {
+        let (stream, mut peer) = iothub_net::memory::pair();
+        let mut io = Io::new(stream);
+        assert!(read(&mut io, &mut [0; 8]).is_pending());
+        peer.send(b"AMQP\x00\x01\x00\x00");
+        io.lock().end = Some(ConnectionErrorKind::ClosedByPeer);
+        assert!(io.kick());
+        assert_eq!(read(&mut io, &mut [0; 8]), Poll::Ready(8), "what the hub said last is read");
+        assert_eq!(read(&mut io, &mut [0; 8]), Poll::Ready(0));
+        assert!(matches!(poll(|context| Pin::new(&mut io).poll_write(context, b"more")), Poll::Ready(Err(_))));
+    }
+
+    #[test]
+    fn nothing_is_watched_that_nobody_will_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut io = Io::new(Stream::from_tcp(socket, "localhost", 0).unwrap());
+        assert!(read(&mut io, &mut [0; 8]).is_pending());
+        assert_eq!(watched(&io), [(true, false)]);
+        fill(&mut io, &Arc::default());
+        assert_eq!(watched(&io), [(true, true)]);
+        // The reader is told once; it waits for room.
+        peer.write_all(b"AMQP\x00\x01\x00\x00").unwrap();
+        while !io.kick() {
+            std::thread::yield_now();
+        }
+        assert_eq!(watched(&io), [(false, true)]);
+        assert_eq!(read(&mut io, &mut [0; 8]), Poll::Ready(8));
+        assert!(read(&mut io, &mut [0; 8]).is_pending());
+        assert_eq!(watched(&io), [(true, true)]);
     }
 }

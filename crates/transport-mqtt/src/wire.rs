@@ -184,7 +184,7 @@ impl Wire {
 
     /// Adds the descriptor to watch.
     pub(crate) fn readiness(&self, out: &mut Vec<Readiness>) {
-        self.stream.readiness(self.blocked || !self.outgoing.is_empty(), out);
+        self.stream.readiness(true, self.blocked || !self.outgoing.is_empty(), out);
     }
 }
 

@@ -165,7 +165,7 @@ impl Layer for ClientEnd {
         !lock(&self.pipe).unflushed.is_empty()
     }
 
-    fn readiness(&self, _write: bool, _out: &mut Vec<Readiness>) {}
+    fn readiness(&self, _read: bool, _write: bool, _out: &mut Vec<Readiness>) {}
 
     fn shutdown(&mut self) {
         let mut pipe = lock(&self.pipe);

@@ -179,8 +179,8 @@ impl Layer for TlsSession {
         !self.unsent.is_empty() || self.connection.wants_write()
     }
 
-    fn readiness(&self, write: bool, out: &mut Vec<Readiness>) {
-        self.socket.readiness(true, write, out);
+    fn readiness(&self, read: bool, write: bool, out: &mut Vec<Readiness>) {
+        self.socket.readiness(read, write, out);
     }
 
     fn shutdown(&mut self) {

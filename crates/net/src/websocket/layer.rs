@@ -138,8 +138,8 @@ impl Layer for WebSocketLayer {
         self.outgoing.is_waiting() || self.below.wants_write()
     }
 
-    fn readiness(&self, write: bool, out: &mut Vec<Readiness>) {
-        self.below.readiness(write, out);
+    fn readiness(&self, read: bool, write: bool, out: &mut Vec<Readiness>) {
+        self.below.readiness(read, write, out);
     }
 
     fn shutdown(&mut self) {

@@ -184,7 +184,7 @@ impl Connect for WebSocketConnector {
         match &self.stage {
             Stage::Idle => {}
             Stage::Below => self.below.readiness(out),
-            Stage::Upgrading { stream, upgrade, .. } => stream.readiness(upgrade.wants_write(), out),
+            Stage::Upgrading { stream, upgrade, .. } => stream.readiness(true, upgrade.wants_write(), out),
         }
     }
 }

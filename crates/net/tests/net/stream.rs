@@ -226,8 +226,10 @@ fn a_peer_that_does_not_read_blocks_the_writer_and_loses_nothing() {
         let taken = fill(&mut stream);
         assert!(stream.wants_write());
         let mut on = Vec::new();
-        stream.readiness(false, &mut on);
+        stream.readiness(true, false, &mut on);
         assert!(on[0].read && on[0].write, "it asks to be called when there is room");
+        stream.readiness(false, false, &mut on);
+        assert!(!on[1].read && on[1].write, "and for nothing else, if it is not to be read");
         assert_eq!(stream.flush().expect_err("no room").kind(), ErrorKind::WouldBlock);
         read.send(()).expect("a server");
         send(&mut stream, b"").expect("room at last");
@@ -291,7 +293,7 @@ fn shutdown_sends_what_was_written_and_says_goodbye() {
     assert_eq!(stream.flush().expect_err("shut down").kind(), ErrorKind::NotConnected);
     assert!(!stream.wants_write());
     let mut on = Vec::new();
-    stream.readiness(true, &mut on);
+    stream.readiness(true, true, &mut on);
     assert!(on.is_empty());
 }
 
@@ -318,7 +320,7 @@ fn unread_input_does_not_cost_the_peer_our_last_words() {
 fn dropping_the_stream_tells_the_peer_though_the_descriptor_is_still_held() {
     let (stream, server) = tls(TLS13, |tls| everything(tls).expect("a clean end").len());
     let mut held = Vec::new();
-    stream.readiness(false, &mut held);
+    stream.readiness(true, false, &mut held);
     drop(stream);
     assert_eq!(server.join(), 0);
     drop(held);

@@ -28,7 +28,7 @@ fn connected_with(keep_alive: Option<TcpKeepAlive>) -> TcpKeepAlive {
 
 fn of(stream: &Stream) -> TcpKeepAlive {
     let mut on = Vec::new();
-    stream.readiness(false, &mut on);
+    stream.readiness(true, false, &mut on);
     let socket = on[0].source.as_fd();
     TcpKeepAlive {
         enabled: Some(sockopt::socket_keepalive(socket).expect("an option")),

@@ -111,7 +111,7 @@ pub(crate) fn kind(outcome: Result<Stream, ConnectionError>) -> ConnectionErrorK
 /// Waits until the stream has something to say.
 pub(crate) fn wait(stream: &Stream, want_write: bool) {
     let mut on = Vec::new();
-    stream.readiness(want_write, &mut on);
+    stream.readiness(true, want_write, &mut on);
     let mut platform = SystemPlatform::new().expect("a platform");
     let limit = Instant::now() + GENEROUS;
     platform.park(&on, Some(limit));
