@@ -157,6 +157,18 @@ fn a_hub_that_does_not_say_that_a_link_is_gone_is_left() {
 }
 
 #[test]
+fn a_call_that_comes_twice_is_handed_up_once() {
+    let mut bench = with(&[Feature::Methods]);
+    bench.hub.inject_for(DEVICE, Fault::MethodDuplicate);
+    let pending = bench.hub.start_method(DEVICE, MethodCall::new("once")).unwrap();
+    let delivery = call(&mut bench, "once");
+    assert_eq!(bench.hub.pending_faults(), 0);
+    assert_eq!(bench.submit(1, Op::MethodResponse { delivery, status: 200, body: b"{}" }), Submit::Taken);
+    assert_eq!(bench.work(), [done(1)]);
+    assert_eq!(pending.try_result().unwrap().unwrap().status, 200);
+}
+
+#[test]
 fn what_is_no_longer_wanted_when_its_links_are_there_is_let_go_at_once() {
     let mut bench = with(&[]);
     bench.subscribe(&ALL);

@@ -1,5 +1,7 @@
 //! Requests to the twin, and the links for them.
 
+use std::time::Duration;
+
 use iothub_client::{Feature, Op, OpError, Reply, Submit};
 use iothub_emulator::{AmqpLink, Fault};
 
@@ -46,4 +48,18 @@ fn a_request_that_waits_for_links_is_refused_with_them_and_answered_when_they_ar
     get(&mut bench, 3);
     let seen = bench.work();
     assert!(is_answered(&seen, 3), "{seen:?}");
+}
+
+#[test]
+fn a_request_waits_for_the_answer_to_the_subscription_to_changes_so_that_none_is_missed() {
+    let mut bench = Bench::connected();
+    let late = Duration::from_secs(5);
+    bench.hub.inject_for(DEVICE, Fault::AmqpDelayDesired { by: late });
+    bench.subscribe(&[Feature::Twin, Feature::DesiredProperties]);
+    assert_eq!(bench.work(), []);
+    get(&mut bench, 1);
+    assert_eq!(bench.work(), []);
+    bench.advance(late);
+    let seen = bench.work();
+    assert!(is_answered(&seen, 1), "{seen:?}");
 }

@@ -271,6 +271,18 @@ fn a_lost_answer_of_the_twin_is_asked_for_again_and_the_connection_stays() {
 }
 
 #[test]
+fn a_renewed_token_that_the_hub_refuses_is_an_outage_at_once() {
+    let bench = Bench::new();
+    let mut subject = bench.ready("d", &ALL);
+    bench.sim.hub().inject(Fault::Cbs(CbsFault::Status(401)));
+    bench.until(&mut [&mut subject], is_down);
+    // It is renewed after 80 % of its life.
+    assert_eq!(subject.outages(), [(LIFE.mul_f64(0.8), ConnectionErrorKind::NotAuthorized)]);
+    bench.until(&mut [&mut subject], is_ready);
+    bench.works(&mut subject);
+}
+
+#[test]
 fn a_request_to_the_twin_without_credit_ends_the_devices_part_and_is_made_on_the_next() {
     let bench = Bench::new();
     let mut other = bench.ready("other", &ALL);
