@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 const DEVICES: usize = if cfg!(debug_assertions) { 60 } else { 500 };
 const MESSAGES: usize = 20;
+/// How many of them are under way at once: the next is sent when one is confirmed, so that a cut meets some of them.
+const UNDER_WAY: usize = 4;
 const CUTS: usize = 3;
 const SEED: u64 = 7;
 /// For each step; all of them together take a fraction of it.
@@ -27,6 +29,7 @@ struct Unit {
     number: usize,
     id: String,
     client: DeviceClient,
+    sent: usize,
     confirmed: usize,
     received: Vec<String>,
     calls: usize,
@@ -53,6 +56,7 @@ impl Unit {
             number,
             id,
             client,
+            sent: 0,
             confirmed: 0,
             received: Vec::new(),
             calls: 0,
@@ -67,6 +71,15 @@ impl Unit {
         format!("{} says {n}", self.id)
     }
 
+    /// Sends the next message, if there is one.
+    fn send(&mut self) {
+        if self.sent < MESSAGES {
+            let text = self.text(self.sent);
+            self.client.send_event_tracked(text).unwrap();
+            self.sent += 1;
+        }
+    }
+
     /// Takes what there is to hear, and answers it.
     fn hear(&mut self) {
         while let Some(event) = self.client.next_event() {
@@ -75,6 +88,7 @@ impl Unit {
                 Event::Confirmation { outcome, .. } => {
                     outcome.unwrap();
                     self.confirmed += 1;
+                    self.send();
                 }
                 Event::Message(message) => {
                     self.received.push(String::from_utf8(message.message().payload().to_vec()).unwrap());
@@ -121,12 +135,19 @@ impl Unit {
 }
 
 /// Turns all clients until `done`.
-fn drive(units: &mut [Unit], mut done: impl FnMut(&mut [Unit]) -> bool) {
+fn drive(units: &mut [Unit], done: impl FnMut(&mut [Unit]) -> bool) {
+    drive_watched(units, |_| {}, done);
+}
+
+/// Turns all clients until `done`, and is told how many messages were confirmed to each in its turn.
+fn drive_watched(units: &mut [Unit], mut confirmed: impl FnMut(usize), mut done: impl FnMut(&mut [Unit]) -> bool) {
     let until = Instant::now() + LIMIT;
     loop {
         for unit in units.iter_mut() {
+            let before = unit.confirmed;
             unit.client.do_work();
             unit.hear();
+            confirmed(unit.confirmed - before);
         }
         if done(units) {
             return;
@@ -195,25 +216,23 @@ fn every_device_of_a_fleet_does_everything_on_one_connection_that_is_cut_three_t
         emulator.send_c2d(&unit.id, C2dMessage::new(format!("to {}", unit.id))).unwrap();
         emulator.patch_desired(&*unit.id, json!({ "number": unit.number })).unwrap();
         calls.push(Call { pending: call(&emulator, unit.number), answer: None });
-        for n in 0..MESSAGES {
-            let text = unit.text(n);
-            unit.client.send_event_tracked(text).unwrap();
-        }
+        (0..UNDER_WAY).for_each(|_| unit.send());
         unit.client.send_reported_state_tracked(json!({ "number": unit.number }).to_string()).unwrap();
     }
     // A cut is made when so many messages are confirmed.
     let mut cuts: Vec<usize> = (0..CUTS).map(|_| random.usize(1..DEVICES * MESSAGES)).collect();
     cuts.sort_unstable();
-    let mut cut = cuts.iter().peekable();
-    drive(&mut units, |units| {
-        let confirmed: usize = units.iter().map(|unit| unit.confirmed).sum();
+    let (mut cut, mut confirmed) = (cuts.iter().peekable(), 0);
+    let cut_in_time = |now: usize| {
+        confirmed += now;
         if cut.next_if(|at| **at <= confirmed).is_some() {
             let victim = random.usize(..DEVICES);
             println!("cut at {confirmed} of {} after {:?}", DEVICES * MESSAGES, start.elapsed());
-            emulator.inject_for(&*units[victim].id, Fault::KillTcp);
+            assert!(confirmed < DEVICES * MESSAGES, "some are still under way");
+            emulator.inject_for(&*format!("unit-{victim}"), Fault::KillTcp);
         }
-        cut.peek().is_none() && units.iter().all(Unit::is_done) && answered(&emulator, &mut calls)
-    });
+    };
+    drive_watched(&mut units, cut_in_time, |units| units.iter().all(Unit::is_done) && answered(&emulator, &mut calls));
     println!("all done: {:?}, peak RSS with the hub's {}", start.elapsed(), peak_rss());
     drive(&mut units, |units| units.iter().all(|unit| !emulator.c2d_outcomes(&unit.id).is_empty()));
 
