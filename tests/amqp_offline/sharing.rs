@@ -19,19 +19,25 @@ fn is_untouched(bench: &mut Bench) {
     assert_eq!(bench.work(), [done(1)]);
 }
 
+/// Another device connects, and has come so many turns far; what it says next is with the hub.
+fn connecting(turns: usize) -> (Bench, Slot) {
+    let mut bench = Bench::connected();
+    let other = bench.join(OTHER);
+    bench.subscribe_other(other, &ALL);
+    for _ in 0..turns {
+        bench.client_speaks();
+        bench.hub_speaks();
+    }
+    bench.client_speaks();
+    (bench, other)
+}
+
 #[test]
 fn a_device_that_goes_at_any_step_of_its_connecting_disturbs_nobody_else() {
     for goodbye in GOODBYES {
         for turns in 0..12 {
-            let mut bench = Bench::connected();
-            let other = bench.join(OTHER);
-            bench.subscribe_other(other, &ALL);
-            for _ in 0..turns {
-                bench.client_speaks();
-                bench.hub_speaks();
-            }
-            // What the hub answers to this comes when it is gone.
-            bench.client_speaks();
+            let (mut bench, other) = connecting(turns);
+            // What the hub answers to it comes when it is gone.
             goodbye(&mut bench, other);
             bench.hub_speaks_slowly();
             is_untouched(&mut bench);
@@ -43,14 +49,7 @@ fn a_device_that_goes_at_any_step_of_its_connecting_disturbs_nobody_else() {
 fn a_device_that_goes_while_it_is_answered_disturbs_nobody_else() {
     for goodbye in GOODBYES {
         for turns in (0..6).cycle().take(60) {
-            let mut bench = Bench::connected();
-            let other = bench.join(OTHER);
-            bench.subscribe_other(other, &ALL);
-            for _ in 0..turns {
-                bench.client_speaks();
-                bench.hub_speaks();
-            }
-            bench.client_speaks();
+            let (mut bench, other) = connecting(turns);
             bench.hub_speaks();
             goodbye(&mut bench, other);
             bench.speak();
