@@ -233,19 +233,9 @@ impl fmt::Debug for Io {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wakes::Count;
 
     /// Writes until there is no room; this is woken when there is.
     fn fill(io: &mut Io, woken: &Arc<Count>) {
@@ -326,7 +316,7 @@ mod tests {
         peer.cut();
         io.push();
         assert!(io.has_room() && io.kick());
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert_eq!(woken.so_far(), 1);
         assert!(matches!(poll(|context| Pin::new(&mut io).poll_write(context, b"more")), Poll::Ready(Err(_))));
         assert!(!io.has_room() && !io.kick(), "once is enough");
     }

@@ -46,6 +46,8 @@ mod telemetry;
 mod time;
 mod transport;
 mod twin;
+#[cfg(test)]
+mod wakes;
 #[cfg(feature = "ws")]
 mod ws;
 

@@ -298,7 +298,7 @@ impl Part {
         };
         waits.iter().for_each(|wait| self.outlet.waits(*wait, false));
         if feature == Feature::Twin {
-            (self.changes, self.is_twin_late) = (false, false);
+            self.is_twin_late = false;
         }
     }
 

@@ -169,22 +169,13 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
+    use std::task::Waker;
 
     use iothub_core::{Identity, Registration};
 
     use super::*;
     use crate::names::Names;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wakes::Count;
 
     fn insert(members: &mut Members, id: &str) -> (Slot, Arc<Count>) {
         let count = Arc::new(Count::default());
@@ -199,14 +190,14 @@ mod tests {
         let (one, wakes_of_one) = insert(&mut members, "one");
         let tell = |members: &mut Members| {
             members.change(one, |member| member.ends(TransportEvent::Disconnected));
-            wakes_of_one.0.load(Ordering::SeqCst)
+            wakes_of_one.so_far()
         };
         assert_eq!(tell(&mut members), 0);
         let (other, wakes_of_other) = insert(&mut members, "other");
         assert_eq!(tell(&mut members), 1);
         members.change(one, |member| member.subscribe(&[]));
         assert_eq!(tell(&mut members), 2, "for events only");
-        assert_eq!(wakes_of_other.0.load(Ordering::SeqCst), 0);
+        assert_eq!(wakes_of_other.so_far(), 0);
         members.remove(other);
         assert_eq!(tell(&mut members), 3, "what the other did last may have been for this one");
     }

@@ -30,6 +30,7 @@ use super::world::{self, DEVICE, HUB};
 
 /// Messages that may await their outcome.
 const WINDOW: usize = 6;
+
 /// What has become of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
